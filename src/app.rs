@@ -1,0 +1,1 @@
+//! The only place where parts meet: configuration, cloud session, core, listeners, drain.

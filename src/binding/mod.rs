@@ -1,0 +1,1 @@
+//! From a Neutron port to an interface on this host.

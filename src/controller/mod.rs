@@ -1,0 +1,1 @@
+//! The embedded Keystone and Neutron for one machine, and its datapath.

@@ -1,0 +1,163 @@
+//! What an edge (Docker today) asks of the core and what it gets back, free of any wire format.
+
+use std::{collections::BTreeMap, fmt, net::IpAddr};
+
+use ipnet::IpNet;
+use uuid::Uuid;
+
+use crate::mac::MacAddr;
+
+/// A Docker network or endpoint id: 64 lower-case hex digits, or 25 characters `[0-9a-z]` from a swarm manager.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DockerId(String);
+
+impl DockerId {
+    /// Takes `text` when it has one of the two forms; names and tags in Neutron are cut out of it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let hex = text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let swarm = text.len() == 25 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'z'));
+        (hex || swarm).then(|| Self(text.to_owned()))
+    }
+
+    /// The id as Docker wrote it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DockerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The `neutron.*` and `kuryr.*` keys of `-o` and `--ipam-opt`, all as text.
+pub type DriverOptions = BTreeMap<String, String>;
+
+/// IpamDriver.RequestPool.
+#[derive(Debug, Clone)]
+pub struct PoolRequest {
+    /// `--subnet`; none asks for the default subnet pool of the family.
+    pub pool: Option<IpNet>,
+    /// `--ip-range`; the pool granted is then this one.
+    pub sub_pool: Option<IpNet>,
+    /// Whether an IPv6 pool is asked for.
+    pub v6: bool,
+    /// Pools that the engine holds already and that a pool of our choice must not overlap (`Exclude` of engines from 27 on).
+    pub exclude: Vec<IpNet>,
+    /// `--ipam-opt`.
+    pub options: DriverOptions,
+}
+
+/// The answer to a [`PoolRequest`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolGrant {
+    /// The Neutron subnet pool, which is the engine's `PoolID`.
+    pub id: Uuid,
+    /// The addresses the engine may use.
+    pub cidr: IpNet,
+}
+
+/// What an address is wanted for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AddressPurpose {
+    /// The gateway of a network being created (`RequestAddressType` = `com.docker.network.gateway`).
+    Gateway,
+    /// An endpoint, or an auxiliary address of a network being created: the engine does not say which.
+    Endpoint {
+        /// `--mac-address`, where the engine passes it.
+        mac: Option<MacAddr>,
+    },
+}
+
+/// IpamDriver.RequestAddress.
+#[derive(Debug, Clone)]
+pub struct AddressRequest {
+    /// The pool from [`PoolGrant::id`].
+    pub pool: Uuid,
+    /// `--ip`, `--ip6`, `--gateway` or an auxiliary address; none leaves the choice to Neutron.
+    pub address: Option<IpAddr>,
+    /// What for.
+    pub purpose: AddressPurpose,
+}
+
+/// One family's addressing of a network, as the engine tells it when the network is created.
+#[derive(Debug, Clone)]
+pub struct IpamData {
+    /// The pool as granted by [`PoolGrant::cidr`]; none when the network has no addresses of this family.
+    pub pool: Option<IpNet>,
+    /// The text of `Pool` exactly as the engine sent it: the subnet's name in Neutron is made of it.
+    pub pool_text: String,
+    /// The gateway; none for a network without one.
+    pub gateway: Option<IpAddr>,
+    /// `--aux-address`: addresses that no container may get.
+    pub aux_addresses: Vec<IpAddr>,
+}
+
+/// NetworkDriver.CreateNetwork.
+#[derive(Debug, Clone)]
+pub struct NetworkRequest {
+    /// The engine's network.
+    pub network: DockerId,
+    /// IPv4 addressing; several entries where the engine has several `--subnet`.
+    pub v4: Vec<IpamData>,
+    /// IPv6 addressing.
+    pub v6: Vec<IpamData>,
+    /// `--internal`: the network gets no way out.
+    pub internal: bool,
+    /// `-o`.
+    pub options: DriverOptions,
+}
+
+/// NetworkDriver.CreateEndpoint.
+#[derive(Debug, Clone)]
+pub struct EndpointRequest {
+    /// The engine's network.
+    pub network: DockerId,
+    /// The engine's endpoint.
+    pub endpoint: DockerId,
+    /// The IPv4 address granted before, with its prefix.
+    pub v4: Option<IpNet>,
+    /// The IPv6 address granted before, with its prefix.
+    pub v6: Option<IpNet>,
+    /// `--mac-address`, or a MAC the engine chose itself.
+    pub mac: Option<MacAddr>,
+    /// `--driver-opt` of the endpoint.
+    pub options: DriverOptions,
+}
+
+/// The answer to an [`EndpointRequest`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointGrant {
+    /// The MAC of the Neutron port when the engine named none; the engine refuses an answer that overrides its own.
+    pub mac: Option<MacAddr>,
+}
+
+/// The answer to NetworkDriver.Join: how the engine puts the interface into the sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attachment {
+    /// The interface to move, in the host's namespace.
+    pub interface: String,
+    /// What the engine calls it inside, before a number.
+    pub dst_prefix: String,
+    /// The IPv4 gateway, if the port's subnet has one and the network is not internal.
+    pub gateway: Option<IpAddr>,
+    /// The IPv6 gateway.
+    pub gateway_v6: Option<IpAddr>,
+    /// `host_routes` of the port's subnets: destination and next hop.
+    pub routes: Vec<(IpNet, IpAddr)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DockerId;
+
+    #[test]
+    fn ids_have_one_of_two_forms() {
+        assert!(DockerId::parse(&"0123456789abcdef".repeat(4)).is_some());
+        assert!(DockerId::parse("xqqzd9p112o4kvok38n3caxjm").is_some());
+        for text in ["", "abc", &"g".repeat(64), &"A".repeat(64), "XQQZD9P112O4KVOK38N3CAXJM", &"a".repeat(63)] {
+            assert!(DockerId::parse(text).is_none(), "{text}");
+        }
+    }
+}

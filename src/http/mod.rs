@@ -1,0 +1,1 @@
+//! Listeners for the plugin and the embedded controller, and the HTTP client for the cloud.

@@ -1,0 +1,1 @@
+//! Counters and durations of the daemon in Prometheus text.

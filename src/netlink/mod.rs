@@ -1,0 +1,1 @@
+//! rtnetlink, blocking: links, addresses, routes, namespaces.

@@ -1,0 +1,1 @@
+//! Packet filter rulesets, applied as one transaction and never read back.

@@ -1,0 +1,1 @@
+//! The Keystone session and the Neutron calls in use, typed.
