@@ -52,7 +52,7 @@ pub struct PoolRequest {
 /// The answer to a [`PoolRequest`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolGrant {
-    /// The Neutron subnet pool, which is the engine's `PoolID`.
+    /// The engine's `PoolID`: the Neutron subnet pool, or a name of our own where several networks draw on one pool.
     pub id: Uuid,
     /// The addresses the engine may use.
     pub cidr: IpNet,
