@@ -1,1 +1,239 @@
 //! The durable record of what this host has promised and what it still has to finish.
+//!
+//! The journal knows records, not their meaning: the core writes JSON under a kind and an id and reads everything back once, at start.
+//! One thread owns the database. It takes whatever waits, commits it as one transaction and only then answers, so fifty containers
+//! started at once share a few disk flushes.
+
+mod writer;
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::mpsc,
+};
+
+use nix::fcntl::{Flock, FlockArg};
+use rusqlite::Connection;
+use rusqlite_migration::{M, Migrations};
+use tokio::sync::oneshot;
+
+use self::writer::Batch;
+
+/// Why the journal cannot be opened or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The state directory cannot be made or written.
+    #[error("state directory {path}: {source}; kuryr needs to write there, see [kuryr] state_path")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another daemon works on the same state.
+    #[error("another kuryr holds {path}; stop it first, or give this one a [kuryr] state_path of its own")]
+    Held {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The file is no journal, is damaged, or was written by a newer kuryr.
+    #[error("journal {path}: {reason}; if a newer kuryr wrote it, run that one; else move the file away and kuryr reads Neutron instead")]
+    Unusable {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite said.
+        reason: String,
+    },
+    /// A record could not be made durable, so the promise it stands for was not given.
+    #[error("cannot write the journal {path}: {reason}; check the space and the rights of that file system and try again")]
+    Write {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite said.
+        reason: String,
+    },
+}
+
+/// One record to write, or to drop when `body` is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// What the record is, such as `port`.
+    pub kind: &'static str,
+    /// The record's key among its kind.
+    pub id: String,
+    /// The record as JSON.
+    pub body: Option<String>,
+}
+
+/// A record as read back at start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// See [`Change::kind`].
+    pub kind: String,
+    /// See [`Change::id`].
+    pub id: String,
+    /// See [`Change::body`].
+    pub body: String,
+}
+
+/// The open journal of one state directory; dropping it waits for the last commit and frees the directory.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    batches: Option<mpsc::Sender<Batch>>,
+    writer: Option<std::thread::JoinHandle<()>>,
+    _lock: Flock<File>,
+}
+
+impl Journal {
+    /// Opens or makes the journal in `directory` and reads it whole. Blocking.
+    pub fn open(directory: &Path) -> Result<(Self, Vec<Record>), Error> {
+        let unwritable = |source| Error::Directory { path: directory.to_owned(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unwritable)?;
+        let lock = hold(directory)?;
+        let path = directory.join("journal.db");
+        let unusable = |error: &dyn std::fmt::Display| Error::Unusable { path: path.clone(), reason: error.to_string() };
+        let mut connection = Connection::open(&path).map_err(|error| unusable(&error))?;
+        // Every commit reaches the disk: a promise made to the engine must outlive a loss of power.
+        connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;").map_err(|error| unusable(&error))?;
+        migrations().to_latest(&mut connection).map_err(|error| unusable(&error))?;
+        let records = read(&connection).map_err(|error| unusable(&error))?;
+        let (batches, waiting) = mpsc::channel();
+        let writer = std::thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || writer::run(connection, &waiting))
+            .map_err(|source| Error::Directory { path: directory.to_owned(), source })?;
+        Ok((Self { path, batches: Some(batches), writer: Some(writer), _lock: lock }, records))
+    }
+
+    /// Makes `changes` durable, all or none, and returns when they are.
+    pub async fn commit(&self, changes: Vec<Change>) -> Result<(), Error> {
+        let (done, answer) = oneshot::channel();
+        let failed = |reason: &str| Error::Write { path: self.path.clone(), reason: reason.to_owned() };
+        let batches = self.batches.as_ref().ok_or_else(|| failed("the journal is closed"))?;
+        batches.send(Batch { changes, done }).map_err(|_| failed("its writer has ended"))?;
+        match answer.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(reason)) => Err(failed(&reason)),
+            Err(_) => Err(failed("its writer has ended")),
+        }
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.batches = None;
+        if let Some(writer) = self.writer.take() {
+            // A writer that panicked has nothing left to save.
+            let _ = writer.join();
+        }
+    }
+}
+
+/// Takes the directory's lock file, which the kernel frees with the process however it ends.
+fn hold(directory: &Path) -> Result<Flock<File>, Error> {
+    let path = directory.join("lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|source| Error::Directory { path: directory.to_owned(), source })?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| Error::Held { path })
+}
+
+fn migrations() -> Migrations<'static> {
+    Migrations::new(vec![M::up(
+        "CREATE TABLE record (kind TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, id)) STRICT, WITHOUT ROWID",
+    )])
+}
+
+fn read(connection: &Connection) -> rusqlite::Result<Vec<Record>> {
+    let mut statement = connection.prepare("SELECT kind, id, body FROM record")?;
+    let rows = statement.query_map([], |row| Ok(Record { kind: row.get(0)?, id: row.get(1)?, body: row.get(2)? }))?;
+    rows.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(id: &str, body: &str) -> Change {
+        Change { kind: "port", id: id.into(), body: Some(body.into()) }
+    }
+
+    #[tokio::test]
+    async fn what_was_committed_is_read_back_and_what_was_dropped_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let (journal, records) = Journal::open(directory.path()).unwrap();
+        assert_eq!(records, []);
+        journal.commit(vec![put("a", "1"), put("b", "2")]).await.unwrap();
+        journal.commit(vec![put("a", "3"), Change { body: None, ..put("b", "") }]).await.unwrap();
+        drop(journal);
+        let (_journal, records) = Journal::open(directory.path()).unwrap();
+        assert_eq!(records, [Record { kind: "port".into(), id: "a".into(), body: "3".into() }]);
+    }
+
+    #[tokio::test]
+    async fn many_commits_at_once_all_arrive() {
+        let directory = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(directory.path()).unwrap();
+        let journal = std::sync::Arc::new(journal);
+        let commits: Vec<_> = (0..200)
+            .map(|n| {
+                let journal = journal.clone();
+                tokio::spawn(async move { journal.commit(vec![put(&n.to_string(), "x")]).await })
+            })
+            .collect();
+        for commit in commits {
+            commit.await.unwrap().unwrap();
+        }
+        drop(journal);
+        assert_eq!(Journal::open(directory.path()).unwrap().1.len(), 200);
+    }
+
+    #[test]
+    fn a_second_daemon_is_refused_until_the_first_is_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = Journal::open(directory.path()).unwrap();
+        let error = Journal::open(directory.path()).unwrap_err().to_string();
+        assert!(error.contains("another kuryr") && error.contains("state_path"), "{error}");
+        drop(first);
+        Journal::open(directory.path()).unwrap();
+    }
+
+    #[test]
+    fn a_journal_of_a_newer_kuryr_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(Journal::open(directory.path()).unwrap());
+        let file = directory.path().join("journal.db");
+        Connection::open(&file).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
+        let error = Journal::open(directory.path()).unwrap_err().to_string();
+        assert!(error.contains("newer kuryr"), "{error}");
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_written_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("file"), "").unwrap();
+        let error = Journal::open(&directory.path().join("file/state")).unwrap_err().to_string();
+        assert!(error.contains("file/state") && error.contains("state_path"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_refuses_the_promise_and_later_ones_are_kept_again() {
+        use nix::mount::{MntFlags, MsFlags, mount, umount2};
+        // The runner gives each test a mount namespace of its own, so a small file system can stand in for a full one.
+        let directory = tempfile::tempdir().unwrap();
+        mount(Some("tmpfs"), directory.path(), Some("tmpfs"), MsFlags::empty(), Some("size=512k")).unwrap();
+        let (journal, _) = Journal::open(directory.path()).unwrap();
+        let error = journal.commit(vec![put("big", &"x".repeat(1 << 20))]).await.unwrap_err().to_string();
+        assert!(error.contains("full") && error.contains("space"), "{error}");
+        journal.commit(vec![put("small", "y")]).await.unwrap();
+        drop(journal);
+        umount2(directory.path(), MntFlags::MNT_DETACH).unwrap();
+    }
+}
