@@ -1,1 +1,22 @@
 //! rtnetlink, blocking: links, addresses, routes, namespaces.
+//!
+//! A [`Socket`] talks to the network namespace it was opened in for as long as it lives, whichever namespace its user is in later. Every
+//! call blocks; async code runs them with `spawn_blocking`. Only this module knows the `netlink-*` crates, which break their API often.
+
+mod address;
+mod capability;
+mod error;
+mod link;
+pub mod monitor;
+pub mod netns;
+mod route;
+mod socket;
+
+pub use address::Address;
+pub use capability::{MissingCapability, check_net_admin};
+pub use error::Error;
+pub use link::{Link, Veth};
+pub use monitor::{Event, Monitor};
+pub use netns::NetnsFd;
+pub use route::Route;
+pub use socket::Socket;
