@@ -1,3 +1,6 @@
 //! Integration tests in one binary: one link step instead of many. Each test runs in a process and a network namespace of its own
 //! (`tools/in-netns`, see `tools/test`).
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should stop where it stands")]
+
+mod binding;
+mod netlink;
