@@ -1,1 +1,3 @@
 //! Listeners for the plugin and the embedded controller, and the HTTP client for the cloud.
+
+pub mod listen;

@@ -1,1 +1,142 @@
 //! Docker's edge: the libnetwork remote driver and IPAM protocol. Knows JSON and Docker's contract, knows no Neutron.
+//!
+//! The contract is moby's `daemon/libnetwork/drivers/remote` and `ipams/remote`. A v1 plugin is called without any time limit and every status but 200
+//! is final, so each call has a deadline of ours and an error text for a person.
+
+pub mod call;
+mod endpoint;
+pub mod error;
+mod ipam;
+mod network;
+mod wire;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    http::{Method, StatusCode, header},
+    response::Response,
+};
+use serde_json::Value;
+use tokio::sync::watch;
+
+use self::{
+    call::{Call, NAMES},
+    error::Error,
+};
+use crate::{core::Core, metrics::Metrics};
+
+/// The longest body taken, in bytes; real ones stay below 10 KiB.
+const BODY_LIMIT: usize = 1024 * 1024;
+
+/// The content type of every reply, which engines ignore and other clients look at.
+const CONTENT_TYPE: &str = "application/vnd.docker.plugins.v1.2+json";
+
+/// What of the configuration the edge needs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `capability_scope`: `local` or `global`; the engine refuses anything else.
+    pub scope: String,
+    /// The name of the default address space, local and global: were they to differ, engines from 27 on would ask again and again for a pool that
+    /// overlaps nothing.
+    pub address_space: String,
+    /// `request_timeout`: how long a call may take.
+    pub request_timeout: Duration,
+}
+
+/// The plugin server's state, shared by its connections.
+#[derive(Debug, Clone)]
+pub struct Edge {
+    core: Arc<Core>,
+    settings: Arc<Settings>,
+    metrics: Arc<Metrics>,
+    running: watch::Sender<usize>,
+}
+
+/// Counts a running call for as long as it lives.
+struct Running(watch::Sender<usize>);
+
+impl Running {
+    fn new(running: &watch::Sender<usize>) -> Self {
+        running.send_modify(|count| *count += 1);
+        Self(running.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count = count.saturating_sub(1));
+    }
+}
+
+impl Edge {
+    /// An edge that has `core` do the work.
+    pub fn new(core: Arc<Core>, settings: Settings, metrics: Arc<Metrics>) -> Self {
+        Self { core, settings: Arc::new(settings), metrics, running: watch::Sender::new(0) }
+    }
+
+    /// The HTTP service for the listeners.
+    pub fn router(&self) -> Router {
+        Router::new().fallback(serve).with_state(self.clone())
+    }
+
+    /// Waits until no call is at work, not even one whose client has gone or whose deadline has passed.
+    pub async fn idle(&self) {
+        let mut running = self.running.subscribe();
+        // The sender lives in self, so that the wait cannot fail.
+        let _ = running.wait_for(|count| *count == 0).await;
+    }
+
+    async fn answer(&self, name: &str, request: Request) -> Result<Value, Error> {
+        if !NAMES.contains(&name) {
+            return Err(Error::UnknownCall(name.to_owned()));
+        }
+        if request.method() != Method::POST {
+            return Err(Error::NotPost { call: name.to_owned(), method: request.method().to_string() });
+        }
+        let body = axum::body::to_bytes(request.into_body(), BODY_LIMIT).await.map_err(|error| Error::Body {
+            call: name.to_owned(),
+            reason: error.to_string(),
+            limit: BODY_LIMIT,
+        })?;
+        let call = Call::decode(name, &body, &self.settings)?;
+        let object = call.object();
+        // In a task of its own: neither a client that goes away nor the deadline may stop the core half way.
+        let (core, running) = (self.core.clone(), Running::new(&self.running));
+        let task = tokio::spawn(async move {
+            let _running = running;
+            call.answer(&core).await
+        });
+        let limit = self.settings.request_timeout;
+        match tokio::time::timeout(limit, task).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(broken)) => Err(Error::Broken { call: name.to_owned(), object, reason: broken.to_string() }),
+            Err(_) => Err(Error::Deadline { call: name.to_owned(), object, seconds: limit.as_secs() }),
+        }
+    }
+}
+
+/// The one place that every call passes: named, timed, counted, and its failure logged.
+async fn serve(State(edge): State<Edge>, request: Request) -> Response {
+    let started = Instant::now();
+    let name = request.uri().path().trim_start_matches('/').to_owned();
+    let reply = edge.answer(&name, request).await;
+    let known = NAMES.iter().find(|known| **known == name).copied().unwrap_or("unknown");
+    let (status, body) = match &reply {
+        Ok(body) => (200, body.to_string()),
+        Err(error) => {
+            tracing::warn!(call = known, %error, "call refused");
+            (error.status(), error.body().to_string())
+        }
+    };
+    edge.metrics.plugin_call(known, if reply.is_ok() { "ok" } else { "error" }, started.elapsed());
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(CONTENT_TYPE));
+    response
+}

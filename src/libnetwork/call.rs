@@ -1,0 +1,167 @@
+//! The calls of the protocol: from path and body to a typed call, and from a call to its reply.
+
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
+
+use super::{Settings, endpoint, error::Error, ipam, network, wire::Fields};
+use crate::core::{
+    Core,
+    request::{AddressRequest, DockerId, EndpointRequest, NetworkRequest, PoolRequest},
+};
+
+/// Every call this driver answers, as `Subsystem.Method`.
+pub const NAMES: [&str; 22] = [
+    "Plugin.Activate",
+    "NetworkDriver.GetCapabilities",
+    "NetworkDriver.GwAllocCheck",
+    "NetworkDriver.CreateNetwork",
+    "NetworkDriver.DeleteNetwork",
+    "NetworkDriver.AllocateNetwork",
+    "NetworkDriver.FreeNetwork",
+    "NetworkDriver.CreateEndpoint",
+    "NetworkDriver.DeleteEndpoint",
+    "NetworkDriver.EndpointOperInfo",
+    "NetworkDriver.Join",
+    "NetworkDriver.Leave",
+    "NetworkDriver.ProgramExternalConnectivity",
+    "NetworkDriver.RevokeExternalConnectivity",
+    "NetworkDriver.DiscoverNew",
+    "NetworkDriver.DiscoverDelete",
+    "IpamDriver.GetCapabilities",
+    "IpamDriver.GetDefaultAddressSpaces",
+    "IpamDriver.RequestPool",
+    "IpamDriver.ReleasePool",
+    "IpamDriver.RequestAddress",
+    "IpamDriver.ReleaseAddress",
+];
+
+/// One call of the engine, decoded and checked.
+#[derive(Debug)]
+pub enum Call {
+    /// Answered from the request and the settings alone, never by way of the cloud.
+    Constant(Value),
+    /// NetworkDriver.CreateNetwork.
+    CreateNetwork(NetworkRequest),
+    /// NetworkDriver.DeleteNetwork.
+    DeleteNetwork(DockerId),
+    /// NetworkDriver.CreateEndpoint.
+    CreateEndpoint(EndpointRequest),
+    /// NetworkDriver.DeleteEndpoint.
+    DeleteEndpoint(DockerId, DockerId),
+    /// NetworkDriver.EndpointOperInfo.
+    OperationalInfo(DockerId),
+    /// NetworkDriver.Join.
+    Join(DockerId, DockerId),
+    /// NetworkDriver.Leave.
+    Leave(DockerId, DockerId),
+    /// NetworkDriver.ProgramExternalConnectivity.
+    Program(DockerId, DockerId),
+    /// NetworkDriver.RevokeExternalConnectivity.
+    Revoke(DockerId, DockerId),
+    /// IpamDriver.RequestPool.
+    RequestPool(PoolRequest),
+    /// IpamDriver.ReleasePool.
+    ReleasePool(String),
+    /// IpamDriver.RequestAddress.
+    RequestAddress(AddressRequest),
+    /// IpamDriver.ReleaseAddress.
+    ReleaseAddress(String, IpAddr),
+}
+
+impl Call {
+    /// Decodes the call `name` with its `body`.
+    pub fn decode(name: &str, body: &[u8], settings: &Settings) -> Result<Self, Error> {
+        // These have no argument, or none of interest, and come with an empty body.
+        let constant = match name {
+            "Plugin.Activate" => Some(json!({ "Implements": ["NetworkDriver", "IpamDriver"] })),
+            "NetworkDriver.GetCapabilities" => {
+                Some(json!({ "Scope": settings.scope, "ConnectivityScope": "global", "GwAllocChecker": true }))
+            }
+            "NetworkDriver.DiscoverNew" | "NetworkDriver.DiscoverDelete" => Some(json!({})),
+            "IpamDriver.GetCapabilities" => Some(json!({ "RequiresMACAddress": false, "RequiresRequestReplay": false })),
+            "IpamDriver.GetDefaultAddressSpaces" => Some(json!({
+                "LocalDefaultAddressSpace": settings.address_space,
+                "GlobalDefaultAddressSpace": settings.address_space,
+            })),
+            _ => None,
+        };
+        if let Some(reply) = constant {
+            return Ok(Self::Constant(reply));
+        }
+        if !NAMES.contains(&name) {
+            return Err(Error::UnknownCall(name.to_owned()));
+        }
+        let fields = Fields::parse(name, body)?;
+        let ids = || endpoint::ids(&fields);
+        Ok(match name {
+            "NetworkDriver.GwAllocCheck" => Self::Constant(network::gateway_check(&fields)?),
+            "NetworkDriver.AllocateNetwork" => Self::Constant(network::allocate(&fields)?),
+            "NetworkDriver.FreeNetwork" => Self::Constant(json!({})),
+            "NetworkDriver.CreateNetwork" => Self::CreateNetwork(network::create(&fields)?),
+            "NetworkDriver.DeleteNetwork" => Self::DeleteNetwork(fields.id("NetworkID")?),
+            "NetworkDriver.CreateEndpoint" => Self::CreateEndpoint(endpoint::create(&fields)?),
+            "NetworkDriver.DeleteEndpoint" => ids().map(|(network, endpoint)| Self::DeleteEndpoint(network, endpoint))?,
+            "NetworkDriver.EndpointOperInfo" => Self::OperationalInfo(ids()?.1),
+            "NetworkDriver.Join" => ids().map(|(network, endpoint)| Self::Join(network, endpoint))?,
+            "NetworkDriver.Leave" => ids().map(|(network, endpoint)| Self::Leave(network, endpoint))?,
+            "NetworkDriver.ProgramExternalConnectivity" => ids().map(|(network, endpoint)| Self::Program(network, endpoint))?,
+            "NetworkDriver.RevokeExternalConnectivity" => ids().map(|(network, endpoint)| Self::Revoke(network, endpoint))?,
+            "IpamDriver.RequestPool" => Self::RequestPool(ipam::request_pool(&fields)?),
+            "IpamDriver.ReleasePool" => Self::ReleasePool(fields.text("PoolID")?.to_owned()),
+            "IpamDriver.RequestAddress" => Self::RequestAddress(ipam::request_address(&fields)?),
+            "IpamDriver.ReleaseAddress" => match ipam::release_address(&fields)? {
+                (pool, Some(address)) => Self::ReleaseAddress(pool, address),
+                (_, None) => Self::Constant(json!({})),
+            },
+            _ => return Err(Error::UnknownCall(name.to_owned())),
+        })
+    }
+
+    /// What the call is about, for a person.
+    pub fn object(&self) -> String {
+        match self {
+            Self::Constant(_) => "the driver".to_owned(),
+            Self::CreateNetwork(request) => format!("network {}", request.network),
+            Self::DeleteNetwork(network) => format!("network {network}"),
+            Self::CreateEndpoint(request) => format!("endpoint {} on network {}", request.endpoint, request.network),
+            Self::OperationalInfo(endpoint) => format!("endpoint {endpoint}"),
+            Self::DeleteEndpoint(network, endpoint)
+            | Self::Join(network, endpoint)
+            | Self::Leave(network, endpoint)
+            | Self::Program(network, endpoint)
+            | Self::Revoke(network, endpoint) => format!("endpoint {endpoint} on network {network}"),
+            Self::RequestPool(request) => match request.sub_pool.or(request.pool) {
+                Some(pool) => format!("pool {pool}"),
+                None => "a pool of the default subnet pool".to_owned(),
+            },
+            Self::ReleasePool(pool) => format!("pool {pool}"),
+            Self::RequestAddress(request) => match request.address {
+                Some(address) => format!("address {address} of pool {}", request.pool),
+                None => format!("an address of pool {}", request.pool),
+            },
+            Self::ReleaseAddress(pool, address) => format!("address {address} of pool {pool}"),
+        }
+    }
+
+    /// Has the core do it and makes the reply.
+    pub async fn answer(self, core: &Core) -> Result<Value, Error> {
+        match self {
+            Self::Constant(reply) => return Ok(reply),
+            Self::CreateNetwork(request) => core.create_network(request).await?,
+            Self::DeleteNetwork(network) => core.delete_network(&network).await?,
+            Self::CreateEndpoint(request) => return Ok(endpoint::created(&core.create_endpoint(request).await?)),
+            Self::DeleteEndpoint(network, endpoint) => core.delete_endpoint(&network, &endpoint).await?,
+            Self::OperationalInfo(endpoint) => return Ok(json!({ "Value": core.operational_info(&endpoint).await })),
+            Self::Join(network, endpoint) => return Ok(endpoint::joined(&core.join(&network, &endpoint).await?)),
+            Self::Leave(network, endpoint) => core.leave(&network, &endpoint).await?,
+            Self::Program(network, endpoint) => core.program_external_connectivity(&network, &endpoint).await?,
+            Self::Revoke(network, endpoint) => core.revoke_external_connectivity(&network, &endpoint).await?,
+            Self::RequestPool(request) => return Ok(ipam::pool_granted(&core.request_pool(request).await?)),
+            Self::ReleasePool(pool) => core.release_pool(&pool).await?,
+            Self::RequestAddress(request) => return Ok(ipam::address_granted(core.request_address(request).await?)),
+            Self::ReleaseAddress(pool, address) => core.release_address(&pool, address).await?,
+        }
+        Ok(json!({}))
+    }
+}
