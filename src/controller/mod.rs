@@ -3,6 +3,7 @@
 //! `docs/controller.md` is the contract: which fields each resource takes and what happens to the others.
 
 pub mod extension;
+pub mod groups;
 pub mod protocol;
 pub mod quota;
 pub mod rule;

@@ -5,7 +5,7 @@
 use std::{fmt, net::IpAddr};
 
 use ipnet::IpNet;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::protocol::{self, Protocol};
@@ -237,6 +237,27 @@ impl Match {
             other => other,
         };
         Self { protocol: self.protocol.map(|protocol| protocol.on(self.ethertype == Ethertype::V6)), remote, ..*self }
+    }
+
+    /// The fields as Neutron shows them; [`Match::parse`] reads them back.
+    pub fn body(&self) -> Map<String, Value> {
+        let (prefix, group) = match self.remote {
+            Remote::Any => (None, None),
+            Remote::Prefix(prefix) => (Some(prefix.to_string()), None),
+            Remote::Group(group) => (None, Some(group.to_string())),
+        };
+        let fields = [
+            ("direction", json!(self.direction.as_str())),
+            ("ethertype", json!(self.ethertype.as_str())),
+            ("protocol", json!(self.protocol.map(|protocol| protocol.to_string()))),
+            ("port_range_min", json!(self.port_range_min)),
+            ("port_range_max", json!(self.port_range_max)),
+            ("remote_ip_prefix", json!(prefix)),
+            ("normalized_cidr", json!(prefix)),
+            ("remote_group_id", json!(group)),
+            ("remote_address_group_id", Value::Null),
+        ];
+        fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     /// The four rules of a project's default group: everything out, and in from the group itself, for both families.
