@@ -1,6 +1,8 @@
-//! How many objects a project may have: the table, without the counting.
+//! How many objects a project may have: the table and its checks; [`usage`] counts.
 
 use std::collections::BTreeMap;
+
+pub mod usage;
 
 /// A resource with a quota and Neutron's default for it; -1 is no limit.
 const DEFAULTS: &[(&str, i64)] = &[
