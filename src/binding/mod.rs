@@ -8,4 +8,4 @@ mod names;
 mod vif;
 
 pub use names::{bridge_name, container_name, existing, tap_name};
-pub use vif::{Error, Vif, bind, unbind};
+pub use vif::{Error, Vif, bind, unbind, unbind_many};

