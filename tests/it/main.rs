@@ -4,3 +4,4 @@
 
 mod binding;
 mod netlink;
+mod oslo;

@@ -1,0 +1,65 @@
+//! Our reading of a file beside that of the real oslo.config, in the Python that `KURYR_OSLO_PYTHON` names.
+
+use std::{fs, path::Path};
+
+use kuryr::config::{Settings, Sources, options::Kind, options::OPTIONS};
+use serde_json::{Value, json};
+
+/// What oslo.config reads, or `None` where it is not installed and need not be.
+#[allow(clippy::print_stdout, reason = "a skipped comparison says so")]
+fn theirs(file: &Path) -> Option<Value> {
+    let Ok(python) = std::env::var("KURYR_OSLO_PYTHON") else {
+        assert!(std::env::var_os("CI").is_none(), "KURYR_OSLO_PYTHON must name a Python that has oslo.config");
+        println!("skipped: KURYR_OSLO_PYTHON names no Python that has oslo.config");
+        return None;
+    };
+    let options: Vec<_> = OPTIONS.iter().map(|o| json!([o.group, o.name, o.kind == Kind::List, o.old_names, o.default])).collect();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oslo/reference.py");
+    #[allow(clippy::disallowed_methods, reason = "the reference is a Python program; it reads one file and ends")]
+    let out = std::process::Command::new(python).arg(script).arg(file).arg(json!(options).to_string()).env_clear().output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    Some(serde_json::from_slice(&out.stdout).unwrap())
+}
+
+fn ours(file: &Path) -> Result<Value, kuryr::config::Error> {
+    let none = tempfile::tempdir().unwrap();
+    let settings = Settings::read(&Sources::new(vec![file.to_owned()], vec![none.path().to_owned()], []))?;
+    let mut answer = json!({});
+    for opt in OPTIONS {
+        let text = settings.get(opt)?.map(|s| s.text);
+        answer[format!("{}.{}", opt.group, opt.name)] = match (opt.kind, text) {
+            (Kind::List, Some(text)) => {
+                let text = text.trim().trim_end_matches(',').to_owned();
+                json!(text.split(',').map(str::trim).filter(|_| !text.is_empty()).collect::<Vec<_>>())
+            }
+            (_, text) => json!(text),
+        };
+    }
+    Ok(answer)
+}
+
+#[test]
+fn a_nasty_file_reads_as_in_oslo_config() {
+    let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oslo/nasty.conf"));
+    let ours = ours(file).unwrap();
+    assert_eq!(ours["DEFAULT.bindir"], "/second/bin");
+    if let Some(theirs) = theirs(file) {
+        for (name, value) in theirs.as_object().unwrap() {
+            assert_eq!(&ours[name], value, "{name}");
+        }
+        assert_eq!(theirs.as_object().unwrap().len(), OPTIONS.len());
+    }
+}
+
+#[test]
+fn what_oslo_config_refuses_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    for text in ["k = v\n", "[a]\nword\n", "[a\n", "[]\n", "[a]\n= v\n", "[a]\n k = v\n", "[DEFAULT]\nbindir = $nowhere\n"] {
+        let file = dir.path().join("bad.conf");
+        fs::write(&file, text).unwrap();
+        assert!(ours(&file).is_err(), "{text:?}");
+        if let Some(theirs) = theirs(&file) {
+            assert!(theirs["error"].is_string(), "{text:?}: {theirs}");
+        }
+    }
+}
