@@ -4,11 +4,11 @@
 //! is final, so each call has a deadline of ours and an error text for a person.
 
 pub mod call;
-mod endpoint;
+pub mod endpoint;
 pub mod error;
-mod ipam;
-mod network;
-mod wire;
+pub mod ipam;
+pub mod network;
+pub mod wire;
 
 use std::{
     sync::Arc,

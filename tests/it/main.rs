@@ -3,5 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should stop where it stands")]
 
 mod binding;
+mod layers;
+mod libnetwork;
+mod listen;
 mod netlink;
 mod oslo;
