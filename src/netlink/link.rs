@@ -220,6 +220,8 @@ fn end(name: &str, mac: Option<MacAddr>, mtu: Option<u32>) -> Vec<LinkAttribute>
 pub(super) fn check_name(name: &str) -> Result<(), Error> {
     let reason = match name {
         "" | "." | ".." => "it is empty or a directory",
+        // The kernel would allow these, and a setting written for such an interface would be one for the whole host.
+        "all" | "default" => "/proc/sys/net uses it for every interface",
         _ if name.len() > NAME_MAX => "it is longer than 15 bytes",
         _ if name.bytes().any(|b| b == b'/' || b == b':' || b == 0 || b.is_ascii_whitespace()) => "it has a '/', ':' or white space in it",
         _ => return Ok(()),

@@ -80,7 +80,9 @@ fn what_cannot_be_bound_is_named_and_leaves_nothing() {
         assert!(text.contains(words) && text.contains(&vif(1).port.to_string()), "{text}");
     }
     let named = |name: &str| Vif { vif_details: serde_json::json!({"bridge_name": name}), ..vif(1) };
-    assert!(binding::bind(&named("../../etc/passwd")).is_err());
+    for name in ["../../etc/passwd", "all", "default", "a-name-of-sixteen"] {
+        assert!(binding::bind(&named(name)).unwrap_err().to_string().contains(name));
+    }
     assert_eq!(socket.links().unwrap(), before);
 
     socket.add_veth(&Veth { name: "brqb6ad0000-11", peer: "other", ..Veth::default() }).unwrap();

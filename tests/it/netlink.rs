@@ -167,3 +167,32 @@ fn a_group_is_deleted_in_one_step_and_nothing_else() {
     socket.delete_links(&names).unwrap();
     assert_eq!(socket.links().unwrap(), before);
 }
+
+#[test]
+fn a_process_without_the_capability_is_told_so() {
+    kuryr::netlink::check_net_admin().unwrap();
+    nix::unistd::seteuid(nix::unistd::Uid::from_raw(65534)).unwrap();
+    assert!(kuryr::netlink::check_net_admin().unwrap_err().to_string().contains("CAP_NET_ADMIN"));
+    let error = Socket::open().unwrap().add_bridge("br0").unwrap_err();
+    assert!(error.is_denied(), "{error}");
+    assert!(error.to_string().starts_with("create bridge br0: ") && error.to_string().contains("CAP_NET_ADMIN"), "{error}");
+}
+
+#[test]
+fn a_monitor_that_reads_too_slowly_is_told_what_it_missed() {
+    let mut monitor = Monitor::open().unwrap();
+    let mut socket = Socket::open().unwrap();
+    socket.add_veth(&Veth { name: "v0", peer: "v1", ..Veth::default() }).unwrap();
+    let index = socket.link("v0").unwrap().unwrap().index;
+    for round in 0..10_000 {
+        socket.set_mtu(index, 1400 + round % 2).unwrap();
+    }
+    assert_eq!(monitor.next(Duration::from_secs(10)).unwrap(), Some(Event::Overrun));
+    // It goes on afterwards.
+    socket.delete_link("v0").unwrap();
+    while let Some(event) = monitor.next(Duration::from_millis(1)).unwrap() {
+        assert_ne!(event, Event::Overrun);
+    }
+    socket.add_bridge("br0").unwrap();
+    assert!(matches!(monitor.next(Duration::from_secs(10)).unwrap(), Some(Event::Changed(link)) if link.name == "br0"));
+}
