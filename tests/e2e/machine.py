@@ -1,0 +1,176 @@
+"""A node with dockerd and kuryr on it, and the questions tests ask of them. See tests/e2e/node."""
+
+import json
+import os
+import pathlib
+import subprocess
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+REPO = HERE.parent.parent
+BINARY = os.environ.get("KURYR_BINARY", str(REPO / "target/release/kuryr"))
+IMAGE = "busybox-e2e"
+SOCKET = "/run/docker/plugins/kuryr.sock"
+
+
+class Failed(Exception):
+    """A command on the node ended with an error; the text is what a person would have seen."""
+
+
+def check(condition, message):
+    if not condition:
+        raise AssertionError(message)
+
+
+class Machine:
+    def __init__(self, name):
+        self.name = name
+        self.daemon = None
+        self.log = pathlib.Path(f"/var/tmp/kuryr-node.{name}/kuryr.log")
+
+    # The node and what runs on it
+
+    def up(self):
+        subprocess.run([HERE / "node", "up", self.name], check=True, stdin=subprocess.DEVNULL)
+        self.make_image()
+        self.start_kuryr()
+
+    def down(self):
+        if self.daemon:
+            self.kill_kuryr()
+        subprocess.run([HERE / "node", "down", self.name], check=True, stdin=subprocess.DEVNULL)
+
+    def command(self, *arguments):
+        return [str(HERE / "node"), "run", self.name, *arguments]
+
+    def run(self, *arguments, deadline=90):
+        done = subprocess.run(self.command(*arguments), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=deadline)
+        if done.returncode != 0:
+            raise Failed(f"{' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
+        return done.stdout.strip()
+
+    def docker(self, *arguments, deadline=90):
+        return self.run("docker", *arguments, deadline=deadline)
+
+    def make_image(self):
+        self.run("sh", "-c", f"""set -e; d=$(mktemp -d); mkdir $d/bin; cp "$(command -v busybox)" $d/bin/busybox
+            for a in $($d/bin/busybox --list); do [ $a = busybox ] || ln -s busybox $d/bin/$a; done
+            tar -C $d -c . | docker import - {IMAGE}; rm -rf $d""")
+
+    def start_kuryr(self):
+        with open(self.log, "a") as log:
+            self.daemon = subprocess.Popen(self.command(BINARY, "serve", "--embedded"), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.await_(lambda: self.answers(), "kuryr answers on its socket", 20)
+
+    def answers(self):
+        check(self.daemon.poll() is None, f"kuryr ended with {self.daemon.returncode}: {self.log.read_text()[-2000:]}")
+        script = f"import socket; s = socket.socket(socket.AF_UNIX); s.settimeout(2); s.connect('{SOCKET}')"
+        try:
+            self.run("python3", "-c", script)
+            return True
+        except Failed:
+            return False
+
+    def kill_kuryr(self):
+        """kill -9. `node run` becomes the daemon's parent, so it is the daemon's own process that has to go."""
+        self.signal_kuryr("KILL")
+        self.daemon.wait(10)
+
+    def signal_kuryr(self, signal):
+        children = pathlib.Path(f"/proc/{self.daemon.pid}/task/{self.daemon.pid}/children").read_text().split()
+        for pid in children or [str(self.daemon.pid)]:
+            subprocess.run(["kill", f"-{signal}", pid], check=False)
+
+    def restart_kuryr(self):
+        self.kill_kuryr()
+        self.start_kuryr()
+
+    def await_(self, condition, what, seconds=15):
+        end = time.monotonic() + seconds
+        while not condition():
+            check(time.monotonic() < end, f"not within {seconds} s: {what}")
+            time.sleep(0.1)
+
+    # Neutron, over REST from inside the node
+
+    def neutron(self, path, method="GET", body=None):
+        """The controller answers on the node's loopback only, so the request is made there."""
+        script = (
+            "import json,os,sys,urllib.request as u\n"
+            "a=json.load(sys.stdin); e=a['env']\n"
+            "auth={'auth':{'identity':{'methods':['password'],'password':{'user':{'name':e['OS_USERNAME'],"
+            "'domain':{'name':e.get('OS_USER_DOMAIN_NAME','Default')},'password':e['OS_PASSWORD']}}},"
+            "'scope':{'project':{'name':e['OS_PROJECT_NAME'],'domain':{'name':e.get('OS_PROJECT_DOMAIN_NAME','Default')}}}}}\n"
+            "h={'Content-Type':'application/json'}\n"
+            "r=u.urlopen(u.Request(e['OS_AUTH_URL'].rstrip('/')+'/auth/tokens',json.dumps(auth).encode(),h))\n"
+            "h['X-Auth-Token']=r.headers['X-Subject-Token']\n"
+            "c=json.load(r)['token']['catalog']\n"
+            "b=[p['url'] for s in c if s['type']=='network' for p in s['endpoints']][0].rstrip('/')\n"
+            "d=json.dumps(a['body']).encode() if a['body'] is not None else None\n"
+            "print(u.urlopen(u.Request(b+'/v2.0/'+a['path'],d,h,method=a['method'])).read().decode() or '{}')\n"
+        )
+        request = json.dumps({"env": self.openrc(), "path": path, "method": method, "body": body})
+        done = subprocess.run(self.command("python3", "-c", script), input=request, capture_output=True, text=True, timeout=60)
+        if done.returncode != 0:
+            raise Failed(f"{method} {path}: {done.stderr[-500:]}")
+        return json.loads(done.stdout)
+
+    def openrc(self):
+        lines = self.run(BINARY, "controller", "rc").splitlines()
+        pairs = (line.removeprefix("export ").split("=", 1) for line in lines if "=" in line)
+        return {key: value.strip("'\"") for key, value in pairs}
+
+    def ports(self):
+        """The ports of containers, without those of routers and the like."""
+        return [port for port in self.neutron("ports")["ports"] if not port["device_owner"].startswith("network:")]
+
+    # What is left
+
+    def links(self):
+        return {link["ifname"] for link in json.loads(self.run("ip", "-json", "link"))}
+
+    def leftovers(self):
+        """Everything a container can leave behind on this host or in Neutron."""
+        taps = sorted(name for name in self.links() if name.startswith(("tap", "t_c", "veth")))
+        ports = sorted(port["id"] for port in self.ports())
+        return taps + ports
+
+    def expect_nothing_left(self):
+        self.await_(lambda: not self.leftovers(), "no link and no port is left behind", 30)
+
+    # Containers
+
+    def start(self, name, *options, network="n"):
+        self.docker("run", "--detach", "--pull", "never", "--name", name, "--network", network, *options, IMAGE, "sleep", "100000")
+
+    def remove(self, *names):
+        self.docker("rm", "--force", *names)
+
+    def inspect(self, name, network="n"):
+        return json.loads(self.docker("container", "inspect", name))[0]["NetworkSettings"]["Networks"][network]
+
+    def reaches(self, container, address):
+        try:
+            self.docker("exec", container, "ping", "-c", "1", "-W", "3", address)
+            return True
+        except Failed:
+            return False
+
+    def expect_reach(self, container, address):
+        self.await_(lambda: self.reaches(container, address), f"{container} reaches {address}", 10)
+
+    def expect_no_reach(self, container, address):
+        check(not self.reaches(container, address), f"{container} must not reach {address}")
+
+    def create_network(self, name="n", *options):
+        self.docker("network", "create", "--driver", "kuryr", "--ipam-driver", "kuryr", *options, name)
+
+    def clean(self):
+        """Back to an empty node between two tests."""
+        containers = self.docker("ps", "--all", "--quiet").split()
+        if containers:
+            self.remove(*containers)
+        networks = self.docker("network", "ls", "--filter", "driver=kuryr", "--quiet").split()
+        if networks:
+            self.docker("network", "rm", *networks)
+        self.expect_nothing_left()

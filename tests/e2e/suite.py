@@ -1,0 +1,261 @@
+#!/usr/bin/env python3
+"""kuryr beside a real dockerd: one function for each promise. `suite.py [WORD]` runs only those whose name holds WORD."""
+
+import concurrent.futures
+import subprocess
+import sys
+import time
+import traceback
+
+from machine import BINARY, Failed, Machine, check
+
+V4 = ("--subnet", "10.0.0.0/16", "--gateway", "10.0.0.1", "--ip-range", "10.0.0.0/24")
+V6 = ("--ipv6", "--subnet", "fd00:10::/64", "--gateway", "fd00:10::1")
+
+
+def expect_refused(m, words, action):
+    """The action fails with one sentence that holds one of the words, and leaves nothing behind."""
+    before = m.leftovers()
+    try:
+        action()
+    except Failed as refusal:
+        text = str(refusal)
+        check(any(word in text.lower() for word in words), f"the error does not say any of {words}: {text}")
+    else:
+        raise AssertionError("was not refused")
+    m.await_(lambda: m.leftovers() == before, "the refused call left nothing behind")
+
+
+# Networks
+
+
+def test_network_of_the_walkthrough(m):
+    m.create_network("n", *V4)
+    m.start("c1")
+    m.start("c2")
+    a, b = m.inspect("c1"), m.inspect("c2")
+    check(a["MacAddress"].startswith("fa:16:3e"), f"the MAC is Neutron's: {a['MacAddress']}")
+    check(a["IPAddress"].startswith("10.0.0."), f"the address is of the ip-range: {a['IPAddress']}")
+    m.expect_reach("c1", b["IPAddress"])
+    m.expect_reach("c1", "10.0.0.1")
+    m.expect_reach("c1", "198.18.0.1")
+
+
+def test_names_tags_and_owner_in_neutron(m):
+    m.create_network("n", *V4)
+    m.start("c1")
+    docker_id = m.docker("network", "inspect", "--format", "{{.Id}}", "n")
+    network = [n for n in m.neutron("networks")["networks"] if n["name"] == f"kuryr-net-{docker_id[:8]}"][0]
+    wanted = {f"kuryr.net.uuid.lh:{docker_id[:32]}", f"kuryr.net.uuid.uh:{docker_id[32:]}"}
+    check(wanted <= set(network["tags"]), f"tags of the network: {network['tags']}")
+    subnet = m.neutron(f"subnets?network_id={network['id']}")["subnets"][0]
+    check(subnet["name"].startswith("kuryr-subnet-10.0.0.0/"), subnet["name"])
+    pools = m.neutron(f"subnetpools?id={subnet['subnetpool_id']}")["subnetpools"]
+    check(pools and pools[0]["name"].startswith("kuryrPool-10.0.0.0/"), str(pools))
+    check(pools[0]["id"] in subnet["tags"], f"tags of the subnet: {subnet['tags']}")
+    endpoint = m.inspect("c1")["EndpointID"]
+    tags = {"compute:kuryr", f"kuryr.net.uuid.lh:{endpoint[:32]}", f"kuryr.net.uuid.uh:{endpoint[32:]}"}
+    # Tags and device_id are written behind the reply.
+    m.await_(lambda: tags <= set(m.ports()[0]["tags"]), "the port carries its tags")
+    port = m.ports()[0]
+    check(port["device_owner"] == "compute:kuryr" and port["device_id"] == endpoint, f"owner {port['device_owner']}, device {port['device_id']}")
+    m.await_(lambda: m.ports()[0]["status"] == "ACTIVE", "the port is ACTIVE")
+
+
+def test_mtu_is_the_networks(m):
+    m.create_network("n", *V4)
+    m.start("c1")
+    mtu = [n["mtu"] for n in m.neutron("networks")["networks"] if n["name"].startswith("kuryr-net-")][0]
+    seen = m.docker("exec", "c1", "cat", "/sys/class/net/eth0/mtu")
+    check(seen == str(mtu), f"eth0 has {seen}, the network {mtu}")
+
+
+def test_ipv6_and_dual_stack_share_one_port(m):
+    m.create_network("n", *V4, *V6)
+    m.start("c1")
+    m.start("c2")
+    b = m.inspect("c2")
+    check(len(m.ports()) == 2, f"one port for each container: {len(m.ports())}")
+    m.expect_reach("c1", b["IPAddress"])
+    m.expect_reach("c1", b["GlobalIPv6Address"])
+    m.expect_reach("c1", "fd00:10::1")
+
+
+def test_without_gateway(m):
+    m.create_network("n", "--subnet", "10.1.0.0/24")
+    m.start("c1")
+    m.start("c2")
+    m.expect_reach("c1", m.inspect("c2")["IPAddress"])
+
+
+def test_aux_address_is_kept_free(m):
+    m.create_network("n", "--subnet", "10.2.0.0/29", "--gateway", "10.2.0.1", "--aux-address", "router=10.2.0.2")
+    for name in ("c1", "c2"):
+        m.start(name)
+        check(m.inspect(name)["IPAddress"] != "10.2.0.2", "the aux address was given away")
+
+
+def test_internal_has_no_way_out(m):
+    m.create_network("n", "--internal", "--subnet", "10.3.0.0/24")
+    m.start("c1")
+    m.start("c2")
+    m.expect_reach("c1", m.inspect("c2")["IPAddress"])
+    m.expect_no_reach("c1", "198.18.0.1")
+
+
+def test_default_subnet_pool(m):
+    m.create_network("n")
+    m.start("c1")
+    check(m.inspect("c1")["IPAddress"], "no address")
+
+
+def test_two_networks_do_not_reach_each_other(m):
+    m.create_network("n", "--subnet", "10.4.0.0/24", "--gateway", "10.4.0.1", "--internal")
+    m.create_network("o", "--subnet", "10.5.0.0/24", "--gateway", "10.5.0.1", "--internal")
+    m.start("c1")
+    m.start("c2", network="o")
+    m.expect_no_reach("c1", m.inspect("c2", "o")["IPAddress"])
+
+
+# Containers
+
+
+def test_start_stop_restart(m):
+    m.create_network("n", *V4)
+    m.start("c1")
+    m.start("c2")
+    m.docker("stop", "--time", "1", "c1")
+    m.await_(lambda: len(m.ports()) == 1, "the stopped container's port is gone")
+    m.docker("start", "c1")
+    m.docker("restart", "--time", "1", "c1")
+    m.expect_reach("c1", m.inspect("c2")["IPAddress"])
+
+
+def test_chosen_addresses(m):
+    m.create_network("n", *V4, *V6)
+    m.start("c1", "--ip", "10.0.0.77", "--ip6", "fd00:10::77", "--mac-address", "02:42:0a:00:00:77")
+    a = m.inspect("c1")
+    check(a["IPAddress"] == "10.0.0.77" and a["GlobalIPv6Address"] == "fd00:10::77", str(a))
+    check(a["MacAddress"] == "02:42:0a:00:00:77", a["MacAddress"])
+    check(m.ports()[0]["mac_address"] == "02:42:0a:00:00:77", "Neutron knows another MAC")
+    m.expect_reach("c1", "10.0.0.1")
+
+
+def test_connect_and_disconnect_while_running(m):
+    m.create_network("n", *V4)
+    m.create_network("o", "--subnet", "10.6.0.0/24", "--gateway", "10.6.0.1")
+    m.start("c1")
+    m.start("c2", network="o")
+    m.docker("network", "connect", "o", "c1")
+    m.expect_reach("c1", m.inspect("c2", "o")["IPAddress"])
+    m.expect_reach("c1", "10.0.0.1")
+    m.docker("network", "disconnect", "o", "c1")
+    m.await_(lambda: len(m.ports()) == 2, "the port of the left network is gone")
+
+
+def test_security_group_drops_and_admits(m):
+    m.create_network("n", *V4)
+    m.start("c1")
+    m.start("c2")
+    address = m.inspect("c2")["IPAddress"]
+    m.expect_reach("c1", address)
+    port = [p for p in m.ports() if p["fixed_ips"][0]["ip_address"] == address][0]
+    group = m.neutron("security-groups", "POST", {"security_group": {"name": "closed", "project_id": port["project_id"]}})["security_group"]
+    m.neutron(f"ports/{port['id']}", "PUT", {"port": {"security_groups": [group["id"]]}})
+    m.await_(lambda: not m.reaches("c1", address), "the closed group drops")
+    rule = {"security_group_id": group["id"], "direction": "ingress", "ethertype": "IPv4", "protocol": "icmp"}
+    m.neutron("security-group-rules", "POST", {"security_group_rule": rule})
+    m.expect_reach("c1", address)
+
+
+# What goes wrong
+
+
+def test_kill_and_restart_keeps_containers_and_traffic(m):
+    m.create_network("n", *V4)
+    m.start("c1")
+    m.start("c2")
+    address = m.inspect("c2")["IPAddress"]
+    m.expect_reach("c1", address)
+    m.restart_kuryr()
+    m.expect_reach("c1", address)
+    m.start("c3")
+    m.expect_reach("c3", address)
+
+
+def test_flushed_firewall_is_healed(m):
+    m.create_network("n", *V4)
+    m.start("c1")
+    m.run("nft", "flush", "ruleset")
+    m.await_(lambda: m.reaches("c1", "198.18.0.1"), "the way out is healed", 90)
+
+
+def test_sigterm_ends_cleanly(m):
+    m.signal_kuryr("TERM")
+    code = m.daemon.wait(30)
+    m.start_kuryr()
+    check(code == 0, f"ended with {code}")
+
+
+def test_second_daemon_is_refused(m):
+    done = subprocess.run(m.command(BINARY, "serve", "--embedded"), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+    check(done.returncode != 0, "a second daemon started")
+    check(m.answers(), "the first daemon no longer answers")
+
+
+def test_200_in_a_row_leave_nothing(m):
+    m.create_network("n", *V4)
+    for _ in range(200):
+        m.docker("run", "--rm", "--pull", "never", "--network", "n", "busybox-e2e", "true")
+    m.expect_nothing_left()
+
+
+def test_50_in_parallel_leave_nothing(m):
+    m.create_network("n", *V4)
+    with concurrent.futures.ThreadPoolExecutor(50) as pool:
+        list(pool.map(lambda i: m.start(f"p{i}"), range(50)))
+    addresses = {m.inspect(f"p{i}")["IPAddress"] for i in range(50)}
+    check(len(addresses) == 50, f"{len(addresses)} addresses for 50 containers")
+    with concurrent.futures.ThreadPoolExecutor(50) as pool:
+        list(pool.map(lambda i: m.remove(f"p{i}"), range(50)))
+    m.expect_nothing_left()
+
+
+def test_bad_input_is_refused_in_one_sentence(m):
+    m.create_network("n", "--subnet", "10.7.0.0/29", "--gateway", "10.7.0.1")
+    m.start("c1", "--ip", "10.7.0.2")
+    expect_refused(m, ("in use", "already"), lambda: m.start("x1", "--ip", "10.7.0.2"))
+    expect_refused(m, ("outside", "not in", "does not", "no configured subnet"), lambda: m.start("x2", "--ip", "10.99.0.2"))
+    for number in range(3, 7):
+        m.start(f"f{number}")
+    expect_refused(m, ("no more", "exhausted", "no free"), lambda: m.start("x3"))
+
+
+def main():
+    word = sys.argv[1] if len(sys.argv) > 1 else ""
+    tests = [(name, f) for name, f in globals().items() if name.startswith("test_") and word in name]
+    machine, failed = Machine("e2e"), []
+    try:
+        machine.up()
+        for name, test in tests:
+            began = time.monotonic()
+            try:
+                test(machine)
+                machine.clean()
+                print(f"ok      {name} ({time.monotonic() - began:.1f} s)", flush=True)
+            except Exception:
+                failed.append(name)
+                print(f"FAILED  {name}\n{traceback.format_exc()}", flush=True)
+                # The next test starts on a new node, so that one failure does not make others.
+                if machine.log.exists():
+                    print(machine.log.read_text()[-3000:], flush=True)
+                machine.down()
+                machine.up()
+    finally:
+        machine.down()
+    print(f"e2e: {len(tests) - len(failed)} passed, {len(failed)} failed")
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    main()
