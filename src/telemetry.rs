@@ -103,3 +103,38 @@ where
         writeln!(writer)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One process, one subscriber: the runner gives every test a process of its own.
+    #[test]
+    fn lines_look_as_oslo_log_writes_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kuryr.log");
+        std::fs::write(&path, "before\n").unwrap();
+        let levels = ["quiet=WARN", "loud=DEBUG", "odd", "x=y"].map(str::to_owned).to_vec();
+        start(&Settings { file: Some(path.clone()), levels, ..Settings::default() }).unwrap();
+        tracing::warn!(target: "kuryr::core", port = 7, "gone");
+        tracing::debug!(target: "kuryr::core", "hidden");
+        tracing::info!(target: "quiet", "hidden");
+        tracing::debug!(target: "loud", "heard");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert_eq!(lines[0], "before");
+        let (stamp, rest) = lines[1].split_at(23);
+        let shape: String = stamp.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        assert_eq!(shape, "0000-00-00 00:00:00.000");
+        assert_eq!(rest, format!(" {} WARNING kuryr::core [-] gone port=7", std::process::id()));
+        assert!(lines[2].ends_with("DEBUG loud [-] heard"), "{text}");
+        assert!(matches!(start(&Settings::default()), Err(Error::Twice)));
+    }
+
+    #[test]
+    fn a_log_file_that_cannot_be_opened_is_named() {
+        let settings = Settings { file: Some("/nonexistent/kuryr.log".into()), ..Settings::default() };
+        assert!(start(&settings).unwrap_err().to_string().contains("/nonexistent/kuryr.log"));
+    }
+}
