@@ -1,3 +1,4 @@
 //! Listeners for the plugin and the embedded controller, and the HTTP client for the cloud.
 
+pub mod client;
 pub mod listen;

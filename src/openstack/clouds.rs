@@ -1,0 +1,113 @@
+//! clouds.yaml and secure.yaml. Source: openstacksdk, "Configuring OpenStack SDK Applications"; vendor profiles are not read.
+
+use std::{collections::BTreeMap, fs, io, path::PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::{
+    error::Error,
+    settings::{CloudSettings, Options, settings},
+};
+
+/// Where to look, in this order; of each list the first file that exists is read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Files {
+    /// clouds.yaml or clouds.yml.
+    pub clouds: Vec<PathBuf>,
+    /// secure.yaml or secure.yml: the same shape, laid over the first.
+    pub secure: Vec<PathBuf>,
+}
+
+impl Files {
+    /// The usual places: `$OS_CLIENT_CONFIG_FILE` (`$OS_CLIENT_SECURE_FILE`), the working directory, `~/.config/openstack`,
+    /// `/etc/openstack`.
+    pub fn search(vars: &BTreeMap<String, String>) -> Self {
+        let mut folders = vec![PathBuf::from(".")];
+        let config = match (vars.get("XDG_CONFIG_HOME"), vars.get("HOME")) {
+            (Some(config), _) => Some(PathBuf::from(config)),
+            (None, Some(home)) => Some(PathBuf::from(home).join(".config")),
+            (None, None) => None,
+        };
+        folders.extend(config.map(|config| config.join("openstack")));
+        folders.push(PathBuf::from("/etc/openstack"));
+        let places = |variable: &str, stem: &str| {
+            let named = vars.get(variable).map(PathBuf::from);
+            let usual = folders.iter().flat_map(|folder| ["yaml", "yml"].map(|end| folder.join(format!("{stem}.{end}"))));
+            named.into_iter().chain(usual).collect()
+        };
+        Self { clouds: places("OS_CLIENT_CONFIG_FILE", "clouds"), secure: places("OS_CLIENT_SECURE_FILE", "secure") }
+    }
+}
+
+impl CloudSettings {
+    /// The cloud of this name.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] when there is no file, no such cloud in it, or an option is missing or wrong.
+    pub fn from_clouds_yaml(name: &str, files: &Files) -> Result<Self, Error> {
+        Self::from_options(&options(name, files)?)
+    }
+}
+
+/// The cloud's options by keystoneauth's names.
+pub(super) fn options(name: &str, files: &Files) -> Result<Options, Error> {
+    let Some((path, mut document)) = first(&files.clouds)? else {
+        let looked = files.clouds.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+        return Err(settings(format!("cloud '{name}' is wanted, but there is no clouds.yaml; looked for {looked}")));
+    };
+    if let Some((_, secure)) = first(&files.secure)? {
+        merge(&mut document, secure);
+    }
+    let clouds = document.get("clouds").and_then(Value::as_object);
+    let Some(cloud) = clouds.and_then(|clouds| clouds.get(name)).and_then(Value::as_object) else {
+        let names = clouds.map(|clouds| clouds.keys().cloned().collect::<Vec<_>>().join(", ")).unwrap_or_default();
+        let names = if names.is_empty() { "no cloud at all" } else { &names };
+        return Err(settings(format!("there is no cloud '{name}' in {}; it has {names}", path.display())));
+    };
+    let mut options = Options::new();
+    // What stands under `auth` goes before the same name beside it.
+    let auth = cloud.get("auth").and_then(Value::as_object).into_iter().flatten();
+    for (key, value) in cloud.iter().filter(|(key, _)| *key != "auth").chain(auth) {
+        if let Some(text) = scalar(value) {
+            options.insert(key.clone(), text);
+        }
+    }
+    Ok(options)
+}
+
+fn first(paths: &[PathBuf]) -> Result<Option<(PathBuf, Value)>, Error> {
+    for path in paths {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(settings(format!("{} cannot be read: {error}", path.display()))),
+        };
+        // The parser's own text quotes the file, which may hold a password.
+        let document = serde_saphyr::from_str(&text).map_err(|error| {
+            let place = error.location().map_or_else(String::new, |at| format!(" at line {}, column {}", at.line(), at.column()));
+            settings(format!("{} is not valid YAML{place}; correct it", path.display()))
+        })?;
+        return Ok(Some((path.clone(), document)));
+    }
+    Ok(None)
+}
+
+fn merge(below: &mut Value, above: Value) {
+    match (below, above) {
+        (Value::Object(below), Value::Object(above)) => {
+            let below: &mut Map<String, Value> = below;
+            for (key, value) in above {
+                merge(below.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (below, above) => *below = above,
+    }
+}
+
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}

@@ -1,0 +1,233 @@
+//! What can go wrong between kuryr and the cloud, in words for the person who has to do something about it.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// A call to the cloud failed. Cheap to clone: one failed authentication is shared by all who waited for it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// Neutron answered with an error.
+    #[error("cannot {what}: Neutron answered {status}{}{}{}; {}", labelled(kind), told(message, detail), request(request_id), neutron_remedy(*status, kind))]
+    Neutron {
+        /// What was tried, on which object.
+        what: String,
+        /// The HTTP status.
+        status: u16,
+        /// Neutron's `type`, such as `IpAddressAlreadyAllocated`; empty when the body was not Neutron's.
+        kind: String,
+        /// Neutron's `message`.
+        message: String,
+        /// Neutron's `detail`; mostly empty.
+        detail: String,
+        /// `x-openstack-request-id`, under which the cloud's logs tell more.
+        request_id: Option<String>,
+    },
+    /// Keystone answered with an error.
+    #[error("cannot {what}: Keystone answered {status}{}{}; {}", told(message, ""), request(request_id), keystone_remedy(*status))]
+    Keystone {
+        /// What was tried.
+        what: String,
+        /// The HTTP status.
+        status: u16,
+        /// Keystone's `title`, such as `Unauthorized`.
+        kind: String,
+        /// Keystone's `message`.
+        message: String,
+        /// `x-openstack-request-id`.
+        request_id: Option<String>,
+    },
+    /// There was no connection, or it broke.
+    #[error(
+        "cannot {what}: no connection to {service} at {url}: {reason}; check that the address is right and that the service runs and is reachable from this host"
+    )]
+    Unreachable {
+        /// What was tried.
+        what: String,
+        /// `Keystone` or `Neutron`.
+        service: &'static str,
+        /// Where.
+        url: String,
+        /// What the operating system or TLS said.
+        reason: String,
+    },
+    /// No answer in time.
+    #[error(
+        "cannot {what}: {service} at {url} gave no answer within {after:?}; check the load of the service and the network on the way, or raise 'timeout'"
+    )]
+    Timeout {
+        /// What was tried.
+        what: String,
+        /// `Keystone` or `Neutron`.
+        service: &'static str,
+        /// Where.
+        url: String,
+        /// The deadline that passed.
+        after: Duration,
+    },
+    /// The catalog has no Neutron for us.
+    #[error("cannot find Neutron: the service catalog has no endpoint of type 'network' with interface '{interface}'{}; it offers {offered}; set region_name, endpoint_type or endpoint_override accordingly", region.as_ref().map_or_else(String::new, |region| format!(" in region '{region}'")))]
+    NoEndpoint {
+        /// The interface asked for.
+        interface: String,
+        /// The region asked for.
+        region: Option<String>,
+        /// What there is instead.
+        offered: String,
+    },
+    /// The answer is not what the API promises.
+    #[error(
+        "cannot {what}: {service} at {url} sent an answer that cannot be read: {reason}; check that the address is that of {service} and not of a proxy or another service"
+    )]
+    BadReply {
+        /// What was tried.
+        what: String,
+        /// `Keystone` or `Neutron`.
+        service: &'static str,
+        /// Where.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The settings do not suffice or contradict each other.
+    #[error("cannot use the cloud's settings: {reason}")]
+    Settings {
+        /// What is wrong, and what to write instead.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// The HTTP status, if the cloud answered with one.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Neutron { status, .. } | Self::Keystone { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// Neutron's type or Keystone's title; empty for everything else.
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::Neutron { kind, .. } | Self::Keystone { kind, .. } => kind,
+            _ => "",
+        }
+    }
+
+    /// Whether Neutron does not know the object.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Neutron { status: 404, .. })
+    }
+
+    /// Whether Neutron refuses because of something that exists: an address or a MAC in use, a quota, a subnet with ports.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Neutron { status: 409, .. })
+    }
+
+    /// The id under which the cloud's logs tell more.
+    pub fn request_id(&self) -> Option<&str> {
+        match self {
+            Self::Neutron { request_id, .. } | Self::Keystone { request_id, .. } => request_id.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Reads Neutron's error body: `{"NeutronError": {"type", "message", "detail"}}`, the older `{"NeutronError": "text"}`, the
+    /// `{"badRequest": {"message"}}` of its WSGI layer, or whatever a proxy put in its place.
+    pub(super) fn neutron(what: String, status: u16, body: &[u8], request_id: Option<String>) -> Self {
+        let (kind, message, detail) = match serde_json::from_slice::<Value>(body) {
+            Ok(Value::Object(members)) => match members.into_iter().next() {
+                Some((_, Value::Object(inside))) => (text(inside.get("type")), text(inside.get("message")), text(inside.get("detail"))),
+                Some((_, inside)) => (String::new(), text(Some(&inside)), String::new()),
+                None => Default::default(),
+            },
+            _ => (String::new(), excerpt(body), String::new()),
+        };
+        Self::Neutron { what, status, kind, message, detail, request_id }
+    }
+
+    /// Reads Keystone's error body: `{"error": {"code", "title", "message"}}`.
+    pub(super) fn keystone(what: String, status: u16, body: &[u8], request_id: Option<String>) -> Self {
+        #[derive(Deserialize)]
+        struct Body {
+            error: Inside,
+        }
+        #[derive(Deserialize)]
+        struct Inside {
+            title: Option<String>,
+            message: Option<String>,
+        }
+        let (kind, message) = match serde_json::from_slice::<Body>(body) {
+            Ok(Body { error }) => (error.title.unwrap_or_default(), error.message.unwrap_or_default()),
+            Err(_) => (String::new(), excerpt(body)),
+        };
+        Self::Keystone { what, status, kind, message, request_id }
+    }
+}
+
+fn text(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// The beginning of a body that is not the service's own, such as a proxy's page.
+fn excerpt(body: &[u8]) -> String {
+    String::from_utf8_lossy(body).split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect()
+}
+
+fn labelled(kind: &str) -> String {
+    if kind.is_empty() { String::new() } else { format!(" {kind}") }
+}
+
+fn told(message: &str, detail: &str) -> String {
+    let mut told = String::new();
+    for part in [message, detail] {
+        let part = part.trim().trim_end_matches('.');
+        if !part.is_empty() {
+            told.push_str(": ");
+            told.push_str(part);
+        }
+    }
+    told
+}
+
+fn request(request_id: &Option<String>) -> String {
+    request_id.as_ref().map_or_else(String::new, |id| format!(" ({id})"))
+}
+
+fn neutron_remedy(status: u16, kind: &str) -> &'static str {
+    match (status, kind) {
+        (_, "OverQuota") => "delete what is no longer used or have the project's quota raised",
+        (_, "IpAddressInUse" | "IpAddressAlreadyAllocated") => "choose another address or delete the port that holds it",
+        (_, "MacAddressInUse") => "choose another MAC or delete the port that holds it",
+        (_, "IpAddressGenerationFailure" | "NoIpsAvailable") => "delete ports that are no longer used or add a larger subnet",
+        (_, "NetworkInUse" | "SubnetInUse" | "SubnetPoolInUse" | "RouterInUse" | "RouterInterfaceInUseByFloatingIP") => {
+            "remove what still uses it first"
+        }
+        (400, _) => "correct the value that it names",
+        (401, _) => "check that Neutron and kuryr use the same Keystone and that Neutron's own service user may validate tokens",
+        (403, _) => "use a user with the rights for it or have the cloud's policy allow it",
+        (404, _) => "check that the object still exists and belongs to the project kuryr uses",
+        (409, _) => "remove what stands in the way, or try again when the other change is done",
+        (413 | 429, _) => "try again later; the cloud limits the size or the rate of requests",
+        (500..=599, _) => "look for the request id in Neutron's log; it is a fault of the cloud",
+        _ => "look for the request id in Neutron's log",
+    }
+}
+
+fn keystone_remedy(status: u16) -> &'static str {
+    match status {
+        400 => "check that user, project and domain are all given",
+        401 => "check user, password or application credential, the project and the domains; it may also be locked or expired",
+        403 => "give the user a role in the project, or use another user",
+        404 => "check auth_url; for Keystone it mostly ends in /v3",
+        409 => "try again; Keystone was changing the same object",
+        413 | 429 => "try again later; Keystone limits the size or the rate of requests",
+        500..=599 => "look for the request id in Keystone's log; it is a fault of the cloud",
+        _ => "look for the request id in Keystone's log",
+    }
+}
