@@ -32,9 +32,11 @@ pub struct SyntaxError {
 /// The first line that is no section, comment, assignment or continuation.
 pub fn parse(text: &str) -> Result<Vec<Assignment>, SyntaxError> {
     let mut done: Vec<Assignment> = Vec::new();
-    let mut section: Option<&str> = None;
+    let mut section: Option<String> = None;
     // True while the last entry of `done` may still be continued.
     let mut open = false;
+    // Python reads a lone carriage return as a line's end too.
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
     for (index, raw) in text.split('\n').enumerate() {
         let refuse = |what| Err(SyntaxError { line: index + 1, what });
         let line = raw.trim_end();
@@ -53,7 +55,7 @@ pub fn parse(text: &str) -> Result<Vec<Assignment>, SyntaxError> {
             match rest.strip_suffix(']') {
                 None => return refuse("a section must end with ]"),
                 Some("") => return refuse("a section needs a name between [ and ]"),
-                Some(name) => section = Some(name),
+                Some(name) => section = Some(name.to_owned()),
             }
         } else if line.starts_with(['#', ';']) {
             open = false;
@@ -63,8 +65,8 @@ pub fn parse(text: &str) -> Result<Vec<Assignment>, SyntaxError> {
             if key.is_empty() {
                 return refuse("the key before '=' or ':' is empty");
             }
-            let Some(section) = section else { return refuse("a [section] must stand before the first key") };
-            done.push(Assignment { section: section.to_owned(), key: key.to_owned(), value: value.to_owned(), line: index + 1 });
+            let Some(section) = &section else { return refuse("a [section] must stand before the first key") };
+            done.push(Assignment { section: section.clone(), key: key.to_owned(), value: value.to_owned(), line: index + 1 });
             open = true;
         }
     }
@@ -146,6 +148,7 @@ mod tests {
             ("[a]\nk: v=w", "a", "k", "v=w", 2),
             ("[a]\nk=v:w", "a", "k", "v:w", 2),
             ("[a]\r\nk = v\r\n", "a", "k", "v", 2),
+            ("[a]\rk = v\r", "a", "k", "v", 2),
             ("[a]\nk = pa#ss;wo%rd # kept", "a", "k", "pa#ss;wo%rd # kept", 2),
             ("[a]\nk = \"v \"", "a", "k", "v ", 2),
             ("[a]\nk = 'v\"", "a", "k", "'v\"", 2),

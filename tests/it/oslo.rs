@@ -52,6 +52,18 @@ fn a_nasty_file_reads_as_in_oslo_config() {
 }
 
 #[test]
+fn carriage_returns_end_lines_as_in_oslo_config() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("cr.conf");
+    fs::write(&file, "[DEFAULT]\r\nhost = a\r\n  b\rbindir = c\r").unwrap();
+    let ours = ours(&file).unwrap();
+    assert_eq!((&ours["DEFAULT.host"], &ours["DEFAULT.bindir"]), (&json!("a\nb"), &json!("c")));
+    if let Some(theirs) = theirs(&file) {
+        assert_eq!((&ours["DEFAULT.host"], &ours["DEFAULT.bindir"]), (&theirs["DEFAULT.host"], &theirs["DEFAULT.bindir"]));
+    }
+}
+
+#[test]
 fn what_oslo_config_refuses_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     for text in ["k = v\n", "[a]\nword\n", "[a\n", "[]\n", "[a]\n= v\n", "[a]\n k = v\n", "[DEFAULT]\nbindir = $nowhere\n"] {
