@@ -17,7 +17,7 @@ use std::{
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, Bytes},
     extract::{Request, State},
     http::{Method, StatusCode, header},
     response::Response,
@@ -93,31 +93,39 @@ impl Edge {
     }
 
     async fn answer(&self, name: &str, request: Request) -> Result<Value, Error> {
-        if !NAMES.contains(&name) {
-            return Err(Error::UnknownCall(name.to_owned()));
-        }
-        if request.method() != Method::POST {
-            return Err(Error::NotPost { call: name.to_owned(), method: request.method().to_string() });
-        }
-        let body = axum::body::to_bytes(request.into_body(), BODY_LIMIT).await.map_err(|error| Error::Body {
-            call: name.to_owned(),
-            reason: error.to_string(),
-            limit: BODY_LIMIT,
-        })?;
+        let body = read(name, request).await?;
         let call = Call::decode(name, &body, &self.settings)?;
-        let object = call.object();
-        // In a task of its own: neither a client that goes away nor the deadline may stop the core half way.
-        let (core, running) = (self.core.clone(), Running::new(&self.running));
-        let task = tokio::spawn(async move {
-            let _running = running;
-            call.answer(&core).await
-        });
-        let limit = self.settings.request_timeout;
-        match tokio::time::timeout(limit, task).await {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(broken)) => Err(Error::Broken { call: name.to_owned(), object, reason: broken.to_string() }),
-            Err(_) => Err(Error::Deadline { call: name.to_owned(), object, seconds: limit.as_secs() }),
-        }
+        let (object, core) = (call.object(), self.core.clone());
+        finish(name, object, self.settings.request_timeout, &self.running, async move { call.answer(&core).await }).await
+    }
+}
+
+/// The body of a call that the protocol has.
+async fn read(name: &str, request: Request) -> Result<Bytes, Error> {
+    if !NAMES.contains(&name) {
+        return Err(Error::UnknownCall(name.to_owned()));
+    }
+    if request.method() != Method::POST {
+        return Err(Error::NotPost { call: name.to_owned(), method: request.method().to_string() });
+    }
+    let body = axum::body::to_bytes(request.into_body(), BODY_LIMIT).await;
+    body.map_err(|error| Error::Body { call: name.to_owned(), reason: error.to_string(), limit: BODY_LIMIT })
+}
+
+/// Does `work` in a task of its own and waits for it up to `limit`: neither a client that goes away nor the deadline stops the core half way.
+async fn finish<W>(name: &str, object: String, limit: Duration, running: &watch::Sender<usize>, work: W) -> Result<Value, Error>
+where
+    W: Future<Output = Result<Value, Error>> + Send + 'static,
+{
+    let running = Running::new(running);
+    let task = tokio::spawn(async move {
+        let _running = running;
+        work.await
+    });
+    match tokio::time::timeout(limit, task).await {
+        Ok(Ok(reply)) => reply,
+        Ok(Err(broken)) => Err(Error::Broken { call: name.to_owned(), object, reason: broken.to_string() }),
+        Err(_) => Err(Error::Deadline { call: name.to_owned(), object, seconds: limit.as_secs() }),
     }
 }
 
@@ -139,4 +147,67 @@ async fn serve(State(edge): State<Edge>, request: Request) -> Response {
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(CONTENT_TYPE));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn request(method: Method, body: Vec<u8>) -> Request {
+        Request::builder().method(method).uri("/x").body(Body::from(body)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn only_known_calls_by_post_of_moderate_length_are_read() {
+        let status = |outcome: Result<Bytes, Error>| outcome.map(|body| body.len()).map_err(|error| error.status());
+        let join = "NetworkDriver.Join";
+        assert_eq!(status(read("NetworkDriver.Dance", request(Method::POST, Vec::new())).await), Err(404));
+        assert_eq!(status(read(join, request(Method::GET, Vec::new())).await), Err(405));
+        assert_eq!(status(read(join, request(Method::POST, vec![b' '; BODY_LIMIT + 1])).await), Err(400));
+        assert_eq!(status(read(join, request(Method::POST, vec![b' '; BODY_LIMIT])).await), Ok(BODY_LIMIT));
+    }
+
+    #[tokio::test]
+    async fn work_goes_on_when_the_client_has_gone() {
+        let running = watch::Sender::new(0);
+        let (go, gate) = oneshot::channel::<()>();
+        let (done, finished) = oneshot::channel();
+        let work = async move {
+            let _ = gate.await;
+            let _ = done.send(());
+            Ok(json!({}))
+        };
+        // One poll starts the task; the drop is what hyper does to the handler of a closed connection.
+        let mut call = Box::pin(finish("NetworkDriver.Join", "endpoint e".to_owned(), HOUR, &running, work));
+        assert!(tokio::time::timeout(Duration::ZERO, &mut call).await.is_err());
+        drop(call);
+        assert_eq!(*running.borrow(), 1);
+        go.send(()).unwrap();
+        finished.await.unwrap();
+        running.subscribe().wait_for(|count| *count == 0).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_passed_deadline_names_call_and_object() {
+        let running = watch::Sender::new(0);
+        let error =
+            finish("NetworkDriver.Join", "endpoint e".to_owned(), Duration::ZERO, &running, std::future::pending()).await.unwrap_err();
+        let text = error.to_string();
+        assert!(error.status() == 500 && text.contains("NetworkDriver.Join of endpoint e"), "{text}");
+        assert_eq!(*running.borrow(), 1, "the work was given up");
+    }
+
+    #[tokio::test]
+    async fn a_defect_in_a_call_is_an_error_of_that_call_alone() {
+        let running = watch::Sender::new(0);
+        let work = async { panic!("a defect") };
+        let error = finish("NetworkDriver.Join", "endpoint e".to_owned(), HOUR, &running, work).await.unwrap_err();
+        assert!(matches!(error, Error::Broken { .. }), "{error}");
+        assert_eq!(*running.borrow(), 0);
+    }
 }
