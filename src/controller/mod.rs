@@ -8,3 +8,5 @@ pub mod protocol;
 pub mod quota;
 pub mod rule;
 pub mod tag;
+
+pub mod datapath;

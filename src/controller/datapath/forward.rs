@@ -1,0 +1,41 @@
+//! Our chain in iptables' FORWARD. The engine sets that chain's policy to DROP, and a packet must pass every table to arrive.
+
+use std::{collections::BTreeSet, fmt::Write as _};
+
+use crate::nft;
+
+const CHAIN: &str = "KURYR-FORWARD";
+
+/// Lets pass what the inet table has judged already: frames between ports of our bridges, and what the host routes for the external ones.
+pub fn render(external: &BTreeSet<String>) -> String {
+    let mut text = format!("-A {CHAIN} -i brq+ -m physdev --physdev-is-bridged -j ACCEPT\n");
+    for bridge in external {
+        // The engine's own networks keep the engine's rules.
+        for engine in ["docker+", "br-+"] {
+            let _ = writeln!(text, "-A {CHAIN} -i {bridge} -o {engine} -j RETURN");
+        }
+        let _ = write!(text, "-A {CHAIN} -i {bridge} -j ACCEPT\n-A {CHAIN} -o {bridge} -j ACCEPT\n");
+    }
+    text
+}
+
+/// Puts the chain and the jump to it at the top of FORWARD, in one transaction per family.
+pub fn apply(rules: &str) -> Result<(), nft::Error> {
+    for program in ["iptables", "ip6tables"] {
+        let jumps = nft::iptables(program, &["-C", "FORWARD", "-j", CHAIN])?.success;
+        let again = if jumps { format!("-D FORWARD -j {CHAIN}\n") } else { String::new() };
+        let text = format!("*filter\n:{CHAIN} - [0:0]\n{again}-I FORWARD 1 -j {CHAIN}\n{rules}COMMIT\n");
+        nft::iptables_restore(program, &text)?;
+    }
+    Ok(())
+}
+
+/// Takes both away.
+pub fn remove() -> Result<(), nft::Error> {
+    for program in ["iptables", "ip6tables"] {
+        for arguments in [&["-D", "FORWARD", "-j", CHAIN][..], &["-F", CHAIN], &["-X", CHAIN]] {
+            nft::iptables(program, arguments)?;
+        }
+    }
+    Ok(())
+}
