@@ -178,7 +178,7 @@ fn inet_table(snapshot: &Snapshot) -> String {
     // The host routes for external networks only.
     line(&mut text, "iifname", &internal, " drop");
     line(&mut text, "oifname", &internal, " drop");
-    text.push_str("  }\n  chain masquerade {\n    type nat hook postrouting priority 100; policy accept;\n");
+    text.push_str("  }\n  chain leaving {\n    type nat hook postrouting priority 100; policy accept;\n");
     for (id, network) in snapshot.networks.iter().filter(|(_, network)| network.external) {
         for subnet in network.subnets.iter().filter(|subnet| subnet.gateway.is_some()) {
             let family = if subnet.cidr.addr().is_ipv6() { "ip6" } else { "ip" };

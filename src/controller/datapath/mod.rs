@@ -93,7 +93,6 @@ impl Datapath {
                     Ok(changed) => report(&changed),
                     Err(error) => tracing::error!(%error, "the datapath is not as it should be; the next sync tries again"),
                 }
-                force = false;
                 match receiver.recv_timeout(full.saturating_duration_since(Instant::now())) {
                     Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                     Ok(wake) => force = wake == Wake::Everything,
