@@ -73,3 +73,67 @@ fn scope_of(scope: &Scope) -> Option<Value> {
         Scope::Unscoped => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::openstack::{CloudSettings, Options};
+
+    fn body_of(options: &[(&str, &str)]) -> Value {
+        let mut all: Options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        all.insert("auth_url".to_owned(), "http://keystone/v3".to_owned());
+        body(&CloudSettings::from_options(&all).unwrap().auth).unwrap()
+    }
+
+    #[test]
+    fn password_by_names_and_by_ids() {
+        let named = [("username", "u"), ("password", "p"), ("project_name", "n"), ("user_domain_name", "D"), ("project_domain_id", "d")];
+        assert_eq!(
+            body_of(&named),
+            json!({"auth": {
+                "identity": {"methods": ["password"], "password": {"user": {"name": "u", "domain": {"name": "D"}, "password": "p"}}},
+                "scope": {"project": {"name": "n", "domain": {"id": "d"}}},
+            }})
+        );
+        assert_eq!(
+            body_of(&[("user-id", "u"), ("password", "p"), ("tenant_id", "t")]),
+            json!({"auth": {
+                "identity": {"methods": ["password"], "password": {"user": {"id": "u", "password": "p"}}},
+                "scope": {"project": {"id": "t"}},
+            }})
+        );
+    }
+
+    #[test]
+    fn a_trust_replaces_the_project() {
+        let body = body_of(&[("username", "u"), ("password", "p"), ("project_name", "n"), ("trust_id", "t")]);
+        assert_eq!(body["auth"]["scope"], json!({"OS-TRUST:trust": {"id": "t"}}));
+        assert_eq!(body["auth"]["identity"]["password"]["user"]["domain"], json!({"id": "default"}));
+    }
+
+    #[test]
+    fn token_and_other_scopes() {
+        let body = body_of(&[("auth_type", "v3token"), ("token", "t"), ("domain_name", "D")]);
+        assert_eq!(body, json!({"auth": {"identity": {"methods": ["token"], "token": {"id": "t"}}, "scope": {"domain": {"name": "D"}}}}));
+        let system = body_of(&[("username", "u"), ("password", "p"), ("system_scope", "all")]);
+        assert_eq!(system["auth"]["scope"], json!({"system": {"all": true}}));
+        assert_eq!(body_of(&[("username", "u"), ("password", "p")])["auth"].get("scope"), None);
+    }
+
+    #[test]
+    fn application_credentials_carry_no_scope() {
+        let by_id = [("application_credential_id", "i"), ("application_credential_secret", "s"), ("project_name", "ignored")];
+        assert_eq!(
+            body_of(&by_id),
+            json!({"auth": {"identity": {
+                "methods": ["application_credential"], "application_credential": {"id": "i", "secret": "s"},
+            }}})
+        );
+        let by_name =
+            [("application_credential_name", "c"), ("application_credential_secret", "s"), ("username", "u"), ("user_domain_name", "D")];
+        assert_eq!(
+            body_of(&by_name)["auth"]["identity"]["application_credential"],
+            json!({"name": "c", "secret": "s", "user": {"name": "u", "domain": {"name": "D"}}})
+        );
+    }
+}

@@ -8,4 +8,5 @@ mod layers;
 mod libnetwork;
 mod listen;
 mod netlink;
+mod openstack;
 mod oslo;
