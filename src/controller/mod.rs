@@ -2,11 +2,153 @@
 //!
 //! `docs/controller.md` is the contract: which fields each resource takes and what happens to the others.
 
-pub mod extension;
-pub mod groups;
-pub mod protocol;
-pub mod quota;
-pub mod rule;
-pub mod tag;
-
+pub mod attributes;
+pub mod context;
 pub mod datapath;
+pub mod error;
+pub mod extension;
+pub mod first_start;
+pub mod groups;
+pub mod keystone;
+pub mod networks;
+pub mod neutron;
+pub mod protocol;
+pub mod query;
+pub mod quota;
+pub mod resource;
+pub mod rule;
+pub mod secrets;
+pub mod store;
+pub mod tag;
+pub mod tokens;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    os::unix::fs::DirBuilderExt,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use axum::Router;
+use ipnet::Ipv4Net;
+use tokio::{net::TcpListener, sync::watch};
+
+pub use self::error::{ApiError, Error};
+use self::store::Store;
+
+/// How a controller is set up.
+#[derive(Debug, Clone)]
+pub struct ControllerSettings {
+    /// The directory of `controller.db` and the password files.
+    pub state_dir: PathBuf,
+    /// The address that the catalog names.
+    pub listen: SocketAddr,
+    /// This machine's name, as in `binding:host_id`.
+    pub host: String,
+    /// The range of the external network `kuryr` that is made at first start.
+    pub external_cidr: Ipv4Net,
+}
+
+/// What a client logs in with; the domain is `Default`.
+#[derive(Clone)]
+pub struct Credentials {
+    /// Keystone's address.
+    pub auth_url: String,
+    /// The user's name.
+    pub username: String,
+    /// The project's name.
+    pub project: String,
+    /// The password, never to be logged.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("auth_url", &self.auth_url).field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+/// The controller: its store and its API.
+#[derive(Debug)]
+pub struct Controller {
+    settings: ControllerSettings,
+    store: Store,
+    calls: Mutex<BTreeMap<(String, String), u64>>,
+}
+
+impl Controller {
+    /// Opens the state directory, making what is missing.
+    pub fn open(settings: ControllerSettings) -> Result<Arc<Self>, Error> {
+        let refused = |source| Error::State { action: "create", path: settings.state_dir.clone(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&settings.state_dir).map_err(refused)?;
+        let store = Store::open(&settings.state_dir.join("controller.db"))?;
+        first_start::identities(&store, &settings.state_dir)?;
+        Ok(Arc::new(Self { settings, store, calls: Mutex::default() }))
+    }
+
+    /// The whole API.
+    pub fn router(self: &Arc<Self>) -> Router {
+        neutron::router(Arc::clone(self))
+    }
+
+    /// Serves until `shutdown` is done and the last answers are out.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), Error> {
+        axum::serve(listener, self.router()).with_graceful_shutdown(shutdown).await.map_err(Error::Listen)
+    }
+
+    /// The store, for the datapath.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// How the controller is set up.
+    pub fn settings(&self) -> &ControllerSettings {
+        &self.settings
+    }
+
+    /// The user name, project name and password of the daemon in the same process.
+    pub fn service_credentials(&self) -> Result<Credentials, Error> {
+        self.credentials("kuryr", first_start::SERVICE_PASSWORD)
+    }
+
+    /// The text for `kuryr controller rc`: a shell file that makes the `openstack` command talk to this controller as `admin`.
+    pub fn openrc(&self) -> Result<String, Error> {
+        let credentials = self.credentials("admin", first_start::ADMIN_PASSWORD)?;
+        // The daemon works in the project `kuryr`, so that is the one to look at.
+        Ok(format!(
+            "export OS_AUTH_URL={}\nexport OS_IDENTITY_API_VERSION=3\nexport OS_USERNAME={}\nexport OS_PASSWORD={}\n\
+             export OS_PROJECT_NAME=kuryr\nexport OS_USER_DOMAIN_NAME=Default\nexport OS_PROJECT_DOMAIN_NAME=Default\n\
+             export OS_REGION_NAME=RegionOne\n",
+            credentials.auth_url, credentials.username, credentials.password
+        ))
+    }
+
+    fn credentials(&self, user: &str, file: &str) -> Result<Credentials, Error> {
+        let path = self.settings.state_dir.join(file);
+        let password = fs::read_to_string(&path).map_err(|source| Error::State { action: "read", path, source })?;
+        let auth_url = format!("http://{}/identity/v3", self.settings.listen);
+        Ok(Credentials { auth_url, username: user.to_owned(), project: user.to_owned(), password })
+    }
+
+    /// Changes whenever a committed write may concern the datapath.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.store.changes()
+    }
+
+    /// How many requests came in since the last reset, by method and collection.
+    pub fn calls(&self) -> BTreeMap<(String, String), u64> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Starts the count of [`Self::calls`] anew.
+    pub fn reset_calls(&self) {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn count(&self, method: &str, collection: &str) {
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        *calls.entry((method.to_owned(), collection.to_owned())).or_default() += 1;
+    }
+}

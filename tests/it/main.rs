@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should stop where it stands")]
 
 mod binding;
+mod controller_api;
 mod datapath;
 mod layers;
 mod libnetwork;

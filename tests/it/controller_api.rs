@@ -1,0 +1,119 @@
+//! The embedded controller over real HTTP: logging in, and the frame that all its resources share.
+
+use std::{future::pending, sync::Arc};
+
+use kuryr::controller::{Controller, ControllerSettings};
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+struct Cloud {
+    controller: Arc<Controller>,
+    base: String,
+    client: Client,
+    state: TempDir,
+}
+
+impl Cloud {
+    async fn start() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let state = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listen = listener.local_addr().unwrap();
+        let settings = ControllerSettings {
+            state_dir: state.path().to_owned(),
+            listen,
+            host: "here".to_owned(),
+            external_cidr: "172.24.4.0/24".parse().unwrap(),
+        };
+        let controller = Controller::open(settings).unwrap();
+        tokio::spawn(Arc::clone(&controller).serve(listener, pending()));
+        Self { controller, base: format!("http://{listen}"), client: Client::new(), state }
+    }
+
+    async fn login(&self, user: &str, project: &str, password: &str) -> (u16, Option<String>, Value) {
+        let domain = json!({"id": "default"});
+        let body = json!({"auth": {
+            "identity": {"methods": ["password"], "password": {"user": {"name": user, "domain": domain, "password": password}}},
+            "scope": {"project": {"name": project, "domain": domain}},
+        }});
+        let reply = self.client.post(format!("{}/identity/v3/auth/tokens", self.base)).json(&body).send().await.unwrap();
+        let token = reply.headers().get("x-subject-token").map(|value| value.to_str().unwrap().to_owned());
+        (reply.status().as_u16(), token, reply.json().await.unwrap())
+    }
+
+    async fn admin(&self) -> String {
+        let password = std::fs::read_to_string(self.state.path().join("admin-password")).unwrap();
+        self.login("admin", "admin", &password).await.1.unwrap()
+    }
+
+    async fn call(&self, token: &str, method: Method, path: &str, body: Value) -> (u16, Value) {
+        let mut request = self.client.request(method, format!("{}{path}", self.base)).header("x-auth-token", token);
+        if !body.is_null() {
+            request = request.json(&body);
+        }
+        let reply = request.send().await.unwrap();
+        assert!(reply.headers()["x-openstack-request-id"].to_str().unwrap().starts_with("req-"));
+        let status = reply.status().as_u16();
+        (status, serde_json::from_slice(&reply.bytes().await.unwrap()).unwrap_or_default())
+    }
+}
+
+const NETWORKS: &str = "/networking/v2.0/networks";
+
+#[tokio::test]
+async fn only_the_right_password_logs_in() {
+    let cloud = Cloud::start().await;
+    let credentials = cloud.controller.service_credentials().unwrap();
+    let (status, _, body) = cloud.login("kuryr", "kuryr", "wrong").await;
+    assert_eq!((status, &body["error"]["title"]), (401, &json!("Unauthorized")));
+    assert_eq!(cloud.login("kuryr", "admin", &credentials.password).await.0, 401);
+    let (status, token, body) = cloud.login("kuryr", "kuryr", &credentials.password).await;
+    assert_eq!((status, &body["token"]["project"]["name"]), (201, &json!("kuryr")));
+    assert_eq!(body["token"]["catalog"][1]["endpoints"][0]["url"], json!(format!("{}/networking", cloud.base)));
+    let token = token.unwrap();
+    assert_eq!(cloud.call(&token, Method::GET, NETWORKS, Value::Null).await.0, 200);
+    assert_eq!(cloud.call("forged", Method::GET, NETWORKS, Value::Null).await.0, 401);
+    let (_, users) = cloud.call(&cloud.admin().await, Method::GET, "/identity/v3/users", Value::Null).await;
+    assert_eq!(users["users"].as_array().unwrap().len(), 2);
+    assert!(!users.to_string().contains("argon2"));
+}
+
+#[tokio::test]
+async fn networks_live_from_create_to_delete() {
+    let cloud = Cloud::start().await;
+    let admin = cloud.admin().await;
+    let (status, made) = cloud.call(&admin, Method::POST, NETWORKS, json!({"network": {"name": "a"}})).await;
+    assert_eq!((status, &made["network"]["mtu"], &made["network"]["subnets"]), (201, &json!(1500), &json!([])));
+    let (status, refused) = cloud.call(&admin, Method::POST, NETWORKS, json!({"network": {"nmae": "a"}})).await;
+    assert_eq!((status, &refused["NeutronError"]["message"]), (400, &json!("Unrecognized attribute(s) 'nmae'")));
+    // One bad item of a bulk create leaves none behind.
+    let bulk = json!({"networks": [{"name": "b"}, {"name": "c", "mtu": 3}]});
+    assert_eq!(cloud.call(&admin, Method::POST, NETWORKS, bulk).await.0, 400);
+    let bulk = json!({"networks": [{"name": "b"}, {"name": "c"}]});
+    assert_eq!(cloud.call(&admin, Method::POST, NETWORKS, bulk).await.0, 201);
+    let (_, page) =
+        cloud.call(&admin, Method::GET, &format!("{NETWORKS}?sort_key=name&sort_dir=desc&limit=2&fields=name"), Value::Null).await;
+    assert_eq!(page["networks"], json!([{"name": "c"}, {"name": "b"}]));
+    assert_eq!(page["networks_links"][0]["rel"], json!("next"));
+    let (_, some) = cloud.call(&admin, Method::GET, &format!("{NETWORKS}?name=a&name=b"), Value::Null).await;
+    assert_eq!(some["networks"].as_array().unwrap().len(), 2);
+
+    let path = format!("{NETWORKS}/{}", made["network"]["id"].as_str().unwrap());
+    // A plain member of another project sees nothing of it until it is shared.
+    let demote = "UPDATE role_assignments SET role_id = (SELECT id FROM roles WHERE name = 'member')
+                  WHERE user_id = (SELECT id FROM users WHERE name = 'kuryr')";
+    cloud.controller.store().transact(|tx| Ok(tx.execute(demote, [])?)).unwrap();
+    let kuryr = cloud.controller.service_credentials().unwrap();
+    let other = cloud.login("kuryr", "kuryr", &kuryr.password).await.1.unwrap();
+    let (status, hidden) = cloud.call(&other, Method::GET, &path, Value::Null).await;
+    assert_eq!((status, &hidden["NeutronError"]["type"]), (404, &json!("NetworkNotFound")));
+    let shared = json!({"network": {"shared": true}});
+    let (_, changed) = cloud.call(&admin, Method::PUT, &path, shared).await;
+    assert_eq!(changed["network"]["revision_number"], json!(1));
+    assert_eq!(cloud.call(&other, Method::GET, &path, Value::Null).await.0, 200);
+    assert_eq!(cloud.call(&admin, Method::DELETE, &path, Value::Null).await.0, 204);
+    assert_eq!(cloud.call(&admin, Method::GET, &path, Value::Null).await.0, 404);
+    assert_eq!(cloud.controller.calls()[&("DELETE".to_owned(), "networks".to_owned())], 1);
+}
