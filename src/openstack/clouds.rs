@@ -111,3 +111,58 @@ fn scalar(value: &Value) -> Option<String> {
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::openstack::{AuthMethod, Scope, User};
+
+    const CLOUDS: &str = "clouds:\n  lab:\n    auth:\n      auth_url: http://keystone/v3\n      username: u\n      project_id: 42\n    region_name: one\n    verify: false\n  other: {}\n";
+    const SECURE: &str = "clouds:\n  lab:\n    auth:\n      password: s3cret\n";
+
+    fn files(clouds: &str, secure: &str) -> (tempfile::TempDir, Files) {
+        let folder = tempfile::tempdir().unwrap();
+        let [clouds, secure] = [("clouds.yaml", clouds), ("secure.yaml", secure)].map(|(name, text)| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            vec![folder.path().join("missing.yaml"), path]
+        });
+        (folder, Files { clouds, secure })
+    }
+
+    #[test]
+    fn secure_yaml_is_laid_over_and_secrets_stay_hidden() {
+        let (_folder, files) = files(CLOUDS, SECURE);
+        let settings = CloudSettings::from_clouds_yaml("lab", &files).unwrap();
+        let AuthMethod::Password { user: User::Name { name, .. }, password, scope } = &settings.auth else { panic!("{settings:?}") };
+        assert_eq!((name.as_str(), password.expose(), scope), ("u", "s3cret", &Scope::ProjectId("42".to_owned())));
+        assert_eq!((settings.region.as_deref(), settings.insecure), (Some("one"), true));
+        assert!(!format!("{settings:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn an_unknown_cloud_and_broken_yaml_are_named() {
+        let (_folder, known) = files(CLOUDS, SECURE);
+        let error = CloudSettings::from_clouds_yaml("nope", &known).unwrap_err().to_string();
+        assert!(error.contains("'nope'") && error.contains("lab, other"), "{error}");
+        let (_folder, broken) = files(CLOUDS, "clouds: {lab: [s3cret");
+        let error = CloudSettings::from_clouds_yaml("lab", &broken).unwrap_err().to_string();
+        assert!(error.contains("secure.yaml is not valid YAML") && !error.contains("s3cret"), "{error}");
+    }
+
+    #[test]
+    fn os_cloud_chooses_and_the_environment_overrides_the_region() {
+        let (folder, _) = files(CLOUDS, SECURE);
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let vars = [
+            ("OS_CLOUD", "lab".to_owned()),
+            ("OS_CLIENT_CONFIG_FILE", at("clouds.yaml")),
+            ("OS_CLIENT_SECURE_FILE", at("secure.yaml")),
+            ("OS_REGION_NAME", "two".to_owned()),
+        ];
+        let settings = CloudSettings::from_environment(vars.map(|(name, value)| (name.to_owned(), value))).unwrap();
+        assert_eq!(settings.region.as_deref(), Some("two"));
+        let error = CloudSettings::from_environment([]).unwrap_err().to_string();
+        assert!(error.contains("OS_CLOUD"), "{error}");
+    }
+}
