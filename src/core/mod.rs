@@ -1,97 +1,147 @@
 //! What kuryr does: networks, endpoints, addresses, the port pool. Knows no HTTP server and no netlink.
+//!
+//! Every request follows the same line: look at the [`state::State`] in memory, call the cloud only when it must, make the promise
+//! durable with [`Core::commit`], touch the kernel, answer. What the answer need not wait for becomes a task of the [`backlog`].
 
+mod address;
+mod backlog;
+mod collector;
+mod endpoint;
+mod error;
+mod naming;
+mod network;
+mod pool;
+mod port_pool;
+mod record;
 pub mod request;
+mod state;
+mod turns;
+mod work;
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use ipnet::IpNet;
+use tokio::sync::{Notify, OnceCell};
+use uuid::Uuid;
 
-use self::request::{AddressRequest, Attachment, DockerId, EndpointGrant, EndpointRequest, NetworkRequest, PoolGrant, PoolRequest};
+pub use self::error::Error;
+use self::{
+    record::{Entry, Task, Work},
+    state::State,
+    turns::Turns,
+};
+use crate::{
+    journal::{self, Journal, Record},
+    openstack::Neutron,
+};
 
-/// Why the core refused a request; the engine shows the text to a person verbatim.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The request itself is wrong: the person who typed the command can mend it.
-    #[error("{0}")]
-    Invalid(String),
-}
-
-impl Error {
-    /// The HTTP status of the reply to the engine: 400 for a request that can never succeed, else 500 or what the cloud answered.
-    pub fn status(&self) -> u16 {
-        match self {
-            Self::Invalid(_) => 400,
-        }
-    }
+/// What the configuration says about the core's behaviour; each field names its option.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `[DEFAULT] host`: `binding:host_id` of our ports, the name under which Neutron's agent of this machine is known.
+    pub host: String,
+    /// `[DEFAULT] subnetpool_name_prefix`.
+    pub subnetpool_name_prefix: String,
+    /// `[neutron] default_subnetpool_v4`.
+    pub default_subnetpool_v4: String,
+    /// `[neutron] default_subnetpool_v6`.
+    pub default_subnetpool_v6: String,
+    /// `[neutron] enable_dhcp`, sent to Neutron as it stands.
+    pub enable_dhcp: String,
+    /// `[binding] veth_dst_prefix`.
+    pub veth_dst_prefix: String,
+    /// `[kuryr] external_network`: the network that a router of each Docker network leads to.
+    pub external_network: Option<String>,
+    /// `[neutron] vif_plugging_is_fatal`: whether a container waits until its port is ACTIVE.
+    pub vif_plugging_is_fatal: bool,
+    /// `[neutron] vif_plugging_timeout`; zero waits as long as the engine's call may take.
+    pub vif_plugging_timeout: Duration,
 }
 
 /// The core of the daemon, shared by all edges.
 #[derive(Debug)]
-pub struct Core {}
+pub struct Core {
+    settings: Settings,
+    neutron: Neutron,
+    journal: Journal,
+    state: Mutex<State>,
+    turns: Turns,
+    next_task: AtomicU64,
+    /// Told whenever a task was promised or has ended.
+    backlog: Notify,
+    external_network: OnceCell<Uuid>,
+}
 
 impl Core {
-    /// IpamDriver.RequestPool.
-    pub async fn request_pool(&self, request: PoolRequest) -> Result<PoolGrant, Error> {
-        Err(Error::Invalid(format!("no pool for {request:?}")))
+    /// Takes up the records of the journal; what they still promise is finished by [`Core::run_backlog`].
+    pub fn new(settings: Settings, neutron: Neutron, journal: Journal, records: &[Record]) -> Result<Self, journal::Error> {
+        let mut state = State::default();
+        for record in records {
+            state.apply(Entry::read(record).map_err(|reason| journal.damaged(reason))?);
+        }
+        let next_task = state.tasks.keys().next_back().map_or(1, |last| last + 1);
+        Ok(Self {
+            settings,
+            neutron,
+            journal,
+            state: Mutex::new(state),
+            turns: Turns::default(),
+            next_task: AtomicU64::new(next_task),
+            backlog: Notify::new(),
+            external_network: OnceCell::new(),
+        })
     }
 
-    /// IpamDriver.ReleasePool; an unknown pool is released already.
-    pub async fn release_pool(&self, _pool: &str) -> Result<(), Error> {
+    /// How many networks, ports and unfinished tasks this host has.
+    pub fn counts(&self) -> Counts {
+        let state = self.state();
+        Counts { pools: state.pools.len(), networks: state.networks.len(), ports: state.ports.len(), tasks: state.tasks.len() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // The state is only changed by `apply`, which does not stop half way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes entries durable, and only then lets other requests see them.
+    async fn commit(&self, entries: Vec<Entry>) -> Result<(), journal::Error> {
+        self.journal.commit(entries.iter().map(Entry::change).collect()).await?;
+        let promised = entries.iter().any(|entry| matches!(entry, Entry::Task(_)));
+        {
+            let mut state = self.state();
+            entries.into_iter().for_each(|entry| state.apply(entry));
+        }
+        if promised {
+            self.backlog.notify_waiters();
+        }
         Ok(())
     }
 
-    /// IpamDriver.RequestAddress: the address with the prefix length of its subnet.
-    pub async fn request_address(&self, request: AddressRequest) -> Result<IpNet, Error> {
-        Err(Error::Invalid(format!("no address for {request:?}")))
+    /// A task to put into a commit.
+    fn promise(&self, work: Work) -> Entry {
+        Entry::Task(Task { id: self.next_task.fetch_add(1, Ordering::Relaxed), work })
     }
+}
 
-    /// IpamDriver.ReleaseAddress; an unknown address is released already.
-    pub async fn release_address(&self, _pool: &str, _address: IpAddr) -> Result<(), Error> {
-        Ok(())
-    }
+/// The sizes of the state, for operators and tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Pools granted to the engine.
+    pub pools: usize,
+    /// Docker networks.
+    pub networks: usize,
+    /// Ports of endpoints.
+    pub ports: usize,
+    /// Tasks not finished yet.
+    pub tasks: usize,
+}
 
-    /// NetworkDriver.CreateNetwork.
-    pub async fn create_network(&self, request: NetworkRequest) -> Result<(), Error> {
-        Err(Error::Invalid(format!("no network for {request:?}")))
-    }
-
-    /// NetworkDriver.DeleteNetwork; an unknown network is deleted already.
-    pub async fn delete_network(&self, _network: &DockerId) -> Result<(), Error> {
-        Ok(())
-    }
-
-    /// NetworkDriver.CreateEndpoint.
-    pub async fn create_endpoint(&self, request: EndpointRequest) -> Result<EndpointGrant, Error> {
-        Err(Error::Invalid(format!("no endpoint for {request:?}")))
-    }
-
-    /// NetworkDriver.DeleteEndpoint; an unknown endpoint is deleted already.
-    pub async fn delete_endpoint(&self, _network: &DockerId, _endpoint: &DockerId) -> Result<(), Error> {
-        Ok(())
-    }
-
-    /// NetworkDriver.Join.
-    pub async fn join(&self, network: &DockerId, endpoint: &DockerId) -> Result<Attachment, Error> {
-        Err(Error::Invalid(format!("no endpoint {endpoint} on {network}")))
-    }
-
-    /// NetworkDriver.Leave: nothing to do, the link still is in the sandbox.
-    pub async fn leave(&self, _network: &DockerId, _endpoint: &DockerId) -> Result<(), Error> {
-        Ok(())
-    }
-
-    /// NetworkDriver.EndpointOperInfo: the port's status as far as this host knows it.
-    pub async fn operational_info(&self, _endpoint: &DockerId) -> BTreeMap<String, String> {
-        BTreeMap::new()
-    }
-
-    /// NetworkDriver.ProgramExternalConnectivity.
-    pub async fn program_external_connectivity(&self, _network: &DockerId, _endpoint: &DockerId) -> Result<(), Error> {
-        Ok(())
-    }
-
-    /// NetworkDriver.RevokeExternalConnectivity.
-    pub async fn revoke_external_connectivity(&self, _network: &DockerId, _endpoint: &DockerId) -> Result<(), Error> {
-        Ok(())
-    }
+/// Seconds since 1970.
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX))
 }

@@ -3,13 +3,29 @@
 use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::mac::MacAddr;
 
 /// A Docker network or endpoint id: 64 lower-case hex digits, or 25 characters `[0-9a-z]` from a swarm manager.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct DockerId(String);
+
+impl TryFrom<String> for DockerId {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text).ok_or_else(|| format!("'{text}' is no Docker id"))
+    }
+}
+
+impl From<DockerId> for String {
+    fn from(id: DockerId) -> Self {
+        id.0
+    }
+}
 
 impl DockerId {
     /// Takes `text` when it has one of the two forms; names and tags in Neutron are cut out of it.
@@ -17,6 +33,11 @@ impl DockerId {
         let hex = text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         let swarm = text.len() == 25 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'z'));
         (hex || swarm).then(|| Self(text.to_owned()))
+    }
+
+    /// An id that no engine gives out, for what belongs to no network of the engine.
+    pub fn nowhere() -> Self {
+        Self("0".repeat(64))
     }
 
     /// The id as Docker wrote it.

@@ -108,6 +108,11 @@ impl Journal {
         Ok((Self { path, batches: Some(batches), writer: Some(writer), _lock: lock }, records))
     }
 
+    /// The error for a record that the reader cannot make sense of.
+    pub fn damaged(&self, reason: String) -> Error {
+        Error::Unusable { path: self.path.clone(), reason }
+    }
+
     /// Makes `changes` durable, all or none, and returns when they are.
     pub async fn commit(&self, changes: Vec<Change>) -> Result<(), Error> {
         let (done, answer) = oneshot::channel();

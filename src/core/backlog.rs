@@ -1,0 +1,112 @@
+//! Finishes what was promised: takes tasks in the order of the promises, one at a time for each Neutron object, a few at once in all,
+//! and again with growing distance as long as the cloud refuses.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+
+use super::{
+    Core,
+    record::{Entry, Task, Work},
+    state::{Retry, State},
+};
+
+/// More requests at once make a busy Neutron slower, not faster.
+const AT_ONCE: usize = 4;
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LAST_RETRY: Duration = Duration::from_secs(300);
+
+impl Core {
+    /// Works until `stop` turns true; then finishes the tasks that run and leaves the others to the next start.
+    pub async fn run_backlog(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let slots = Arc::new(Semaphore::new(AT_ONCE));
+        let mut running = JoinSet::new();
+        while !*stop.borrow() {
+            let woken = self.backlog.notified();
+            tokio::pin!(woken);
+            // From here on a promise wakes us even if it comes before we wait.
+            woken.as_mut().enable();
+            while let Ok(slot) = slots.clone().try_acquire_owned() {
+                let Some(task) = self.claim() else { break };
+                let core = self.clone();
+                running.spawn(async move {
+                    core.finish(task).await;
+                    drop(slot);
+                    core.backlog.notify_waiters();
+                });
+            }
+            let pause = self.next_due();
+            tokio::select! {
+                () = &mut woken => {}
+                () = tokio::time::sleep(pause) => {}
+                _ = stop.changed() => {}
+            }
+            while running.try_join_next().is_some() {}
+        }
+        while running.join_next().await.is_some() {}
+    }
+
+    /// Waits until no task is left that could run now; what failed and waits for its next try is not waited for.
+    pub async fn backlog_settled(&self) {
+        loop {
+            let changed = self.backlog.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            {
+                let state = self.state();
+                if state.tasks.keys().all(|task| state.retries.contains_key(task)) && state.busy.is_empty() {
+                    return;
+                }
+            }
+            changed.await;
+        }
+    }
+
+    fn claim(&self) -> Option<Task> {
+        let mut state = self.state();
+        let task = state.tasks.values().find(|task| ready(&state, task))?.clone();
+        state.busy.insert(task.work.key());
+        Some(task)
+    }
+
+    async fn finish(&self, task: Task) {
+        let outcome = self.work(&task.work).await;
+        let outcome = match outcome {
+            Ok(()) => self.commit(vec![Entry::NoTask(task.id)]).await.map_err(super::Error::from),
+            Err(error) => Err(error),
+        };
+        let mut state = self.state();
+        state.busy.remove(&task.work.key());
+        if let Err(error) = outcome {
+            let attempts = state.retries.get(&task.id).map_or(1, |retry| retry.attempts + 1);
+            let pause = (FIRST_RETRY * 2u32.saturating_pow(attempts - 1)).min(LAST_RETRY);
+            state.retries.insert(task.id, Retry { attempts, due: Instant::now() + pause });
+            tracing::warn!(attempts, again_in = ?pause, "could not {}: {error}", task.work.describe());
+        }
+    }
+
+    fn next_due(&self) -> Duration {
+        let state = self.state();
+        let due = state.retries.iter().filter(|(task, _)| state.tasks.contains_key(task)).map(|(_, retry)| retry.due).min();
+        due.map_or(LAST_RETRY, |due| due.saturating_duration_since(Instant::now()).max(Duration::from_millis(10)))
+    }
+}
+
+fn ready(state: &State, task: &Task) -> bool {
+    let key = task.work.key();
+    let due = state.retries.get(&task.id).is_none_or(|retry| retry.due <= Instant::now());
+    let first = state.tasks.values().find(|other| other.work.key() == key).is_none_or(|other| other.id == task.id);
+    due && first && !state.busy.contains(&key) && !waits_for_ports(state, &task.work)
+}
+
+/// Neutron refuses to remove a network that has ports, so theirs come first.
+fn waits_for_ports(state: &State, work: &Work) -> bool {
+    let Work::RetireNetwork { network, .. } = work else { return false };
+    state.tasks.values().any(|task| matches!(&task.work, Work::RetirePort(port) if port.network == network.id))
+}

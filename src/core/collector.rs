@@ -1,0 +1,90 @@
+//! Gives back what an engine was promised and never used: it forgets silently, when it dies between two calls or refuses the second
+//! address of an endpoint.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::{
+    Core, Error, naming, now,
+    record::{Entry, Pool, Port, Work},
+};
+use crate::openstack;
+
+/// How long the engine may take from the first call of a container or network to the last.
+const GRACE: i64 = 600;
+const INTERVAL: Duration = Duration::from_secs(60);
+
+impl Core {
+    /// Collects at start and then once a minute, until `stop` turns true.
+    pub async fn run_collector(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        while !*stop.borrow() {
+            if let Err(error) = self.collect(now()).await {
+                tracing::warn!("could not look for left-over ports: {error}");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(INTERVAL) => {}
+                _ = stop.changed() => {}
+            }
+        }
+    }
+
+    /// One round, as of `now` in Unix seconds.
+    async fn collect(&self, now: i64) -> Result<(), Error> {
+        let entries = {
+            let state = self.state();
+            let idle = |port: &&Port| port.endpoint.is_none() && now - port.created > GRACE;
+            let unused = |pool: &&Pool| pool.network.is_none() && now - pool.granted > GRACE;
+            let ports = state.ports.values().filter(idle).cloned().flat_map(|port| self.retire(&state, port));
+            let pools = state.pools.values().filter(unused).flat_map(|pool| self.drop_pool(pool));
+            ports.chain(pools).collect::<Vec<Entry>>()
+        };
+        if !entries.is_empty() {
+            self.commit(entries).await?;
+        }
+        self.collect_orphans(now).await
+    }
+
+    /// Ports made just before a crash, which the journal never heard of. Owner, host, name and an empty device together say that they
+    /// are this host's and that no endpoint has them.
+    async fn collect_orphans(&self, now: i64) -> Result<(), Error> {
+        let query = [("device_owner", naming::DEVICE_OWNER), ("binding:host_id", &self.settings.host), ("name", naming::PORT_NAME)];
+        let found = self.neutron.list::<openstack::Port>(&query).await?;
+        let known = |port: &openstack::Port| {
+            let state = self.state();
+            state.ports.contains_key(&port.id) || state.tasks.values().any(|task| task.work.key() == port.id)
+        };
+        for port in found {
+            let old = port.extra.get("created_at").and_then(Value::as_str).and_then(age_at(now)).is_some_and(|age| age > GRACE);
+            let ours = port.host_id == self.settings.host && port.device_owner == naming::DEVICE_OWNER && port.name == naming::PORT_NAME;
+            if ours && old && port.device_id.is_empty() && !known(&port) {
+                tracing::info!(port = %port.id, "removing a port that a crash left behind");
+                self.commit(vec![self.promise(Work::RetirePort(Box::new(orphan(&port))))]).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Seconds from a Neutron time stamp to `now`.
+fn age_at(now: i64) -> impl Fn(&str) -> Option<i64> {
+    use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+    move |text| OffsetDateTime::parse(text, &Rfc3339).ok().map(|made| now - made.unix_timestamp())
+}
+
+fn orphan(port: &openstack::Port) -> Port {
+    Port {
+        id: port.id,
+        network: super::request::DockerId::nowhere(),
+        neutron_network: port.network_id,
+        mac: port.mac_address,
+        addresses: Vec::new(),
+        vif_type: port.vif_type.clone().unwrap_or_default(),
+        vif_details: port.vif_details.clone(),
+        project: port.project_id.clone(),
+        mtu: 0,
+        endpoint: None,
+        created: 0,
+    }
+}

@@ -1,0 +1,67 @@
+//! Names and tags in Neutron, as kuryr-libnetwork writes them: another kuryr reads them, so they must not change.
+
+use ipnet::IpNet;
+
+use super::request::DockerId;
+
+/// `device_owner` of every port that kuryr made or bound, and a tag on those it made.
+pub const DEVICE_OWNER: &str = "compute:kuryr";
+/// Name of a port that kuryr made for an address.
+pub const PORT_NAME: &str = "kuryr-unbound-port";
+/// Prefix of the name of a subnet that kuryr made; the engine's text of the pool follows.
+pub const SUBNET_PREFIX: &str = "kuryr-subnet-";
+
+/// A Docker id is stored as two tags since Neutron once took no more than 60 characters.
+const HALF: usize = 32;
+
+/// The tags that tie a network or a port to the engine's network or endpoint: the lower half of the id, and the upper if it has one.
+pub fn id_tags(id: &DockerId) -> Vec<String> {
+    let text = id.as_str();
+    let mut tags = vec![format!("kuryr.net.uuid.lh:{}", &text[..text.len().min(HALF)])];
+    if text.len() > HALF {
+        tags.push(format!("kuryr.net.uuid.uh:{}", &text[HALF..]));
+    }
+    tags
+}
+
+/// Name of a network that kuryr made.
+pub fn network_name(network: &DockerId) -> String {
+    format!("kuryr-net-{}", &network.as_str()[..8])
+}
+
+/// Name of the router to the outside that kuryr made for a network. kuryr-libnetwork has no such thing.
+pub fn router_name(network: &DockerId) -> String {
+    format!("kuryr-router-{}", &network.as_str()[..8])
+}
+
+/// Name of a subnet pool that kuryr made; `prefix` is `subnetpool_name_prefix`.
+pub fn subnetpool_name(prefix: &str, cidr: IpNet) -> String {
+    format!("{prefix}-{cidr}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_become_the_tags_of_the_walkthrough() {
+        let id = DockerId::parse("821d6cd53af6c656969c1c96063a60c695a0313c9a119e44d4325ce2a9f2f935").unwrap();
+        assert_eq!(
+            id_tags(&id),
+            ["kuryr.net.uuid.lh:821d6cd53af6c656969c1c96063a60c6", "kuryr.net.uuid.uh:95a0313c9a119e44d4325ce2a9f2f935"]
+        );
+        assert_eq!(network_name(&id), "kuryr-net-821d6cd5");
+    }
+
+    #[test]
+    fn a_swarm_id_fits_one_tag() {
+        let id = DockerId::parse("xqqzd9p112o4kvok38n3caxjm").unwrap();
+        assert_eq!(id_tags(&id), ["kuryr.net.uuid.lh:xqqzd9p112o4kvok38n3caxjm"]);
+    }
+
+    #[test]
+    fn pools_are_named_by_their_range() {
+        assert_eq!(subnetpool_name("kuryrPool", "10.0.0.0/24".parse().unwrap()), "kuryrPool-10.0.0.0/24");
+        assert_eq!(subnetpool_name("kuryrPool", "2001:db8:a0b:12f0::/64".parse().unwrap()), "kuryrPool-2001:db8:a0b:12f0::/64");
+    }
+}

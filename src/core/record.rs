@@ -1,0 +1,264 @@
+//! What the core remembers and how it stands in the journal.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::request::DockerId;
+use crate::{
+    journal::{Change, Record},
+    mac::MacAddr,
+};
+
+/// A pool granted to the engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// The engine's `PoolID`: the Neutron subnet pool's, or one of ours when the addresses come out of a pool that many networks share.
+    pub id: Uuid,
+    /// The Neutron subnet pool.
+    pub subnetpool: Uuid,
+    /// Whether kuryr made the subnet pool and so deletes it.
+    pub owned: bool,
+    /// What the engine may use.
+    pub cidr: IpNet,
+    /// The gateway asked for before the network was made.
+    pub gateway: Option<IpAddr>,
+    /// Addresses asked for before the network was made: `--aux-address`.
+    pub reserved: BTreeSet<IpAddr>,
+    /// The network that draws on it; none until the network is made.
+    pub network: Option<DockerId>,
+    /// Whether the engine has given it back; it goes with its network then.
+    pub released: bool,
+    /// Unix time of the grant, in seconds.
+    pub granted: i64,
+}
+
+/// A Docker network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// The engine's id.
+    pub id: DockerId,
+    /// The Neutron network.
+    pub neutron: Uuid,
+    /// Whether kuryr made the Neutron network and so deletes it.
+    pub owned: bool,
+    /// Bytes a frame may carry, from Neutron.
+    pub mtu: u32,
+    /// `--internal`.
+    pub internal: bool,
+    /// The router to the outside that kuryr made for it.
+    pub router: Option<Uuid>,
+    /// Its subnets, one per pool.
+    pub subnets: Vec<Subnet>,
+}
+
+/// A subnet of a [`Network`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subnet {
+    /// The Neutron subnet.
+    pub id: Uuid,
+    /// Whether kuryr made it.
+    pub owned: bool,
+    /// The [`Pool::id`] the engine names it by.
+    pub pool: Uuid,
+    /// Its range.
+    pub cidr: IpNet,
+    /// What Join answers as the gateway.
+    pub gateway: Option<IpAddr>,
+    /// `host_routes`: destination and next hop.
+    pub routes: Vec<(IpNet, IpAddr)>,
+    /// Addresses no endpoint may have.
+    pub reserved: BTreeSet<IpAddr>,
+}
+
+/// A Neutron port that kuryr made for an address of this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// The Neutron port.
+    pub id: Uuid,
+    /// The engine's network.
+    pub network: DockerId,
+    /// The Neutron network.
+    pub neutron_network: Uuid,
+    /// Its MAC in Neutron.
+    pub mac: MacAddr,
+    /// Its addresses, at most one per pool.
+    pub addresses: Vec<Address>,
+    /// `binding:vif_type`.
+    pub vif_type: String,
+    /// `binding:vif_details`.
+    pub vif_details: Value,
+    /// The project that owns it.
+    pub project: String,
+    /// Bytes a frame may carry.
+    pub mtu: u32,
+    /// The endpoint it is bound to.
+    pub endpoint: Option<DockerId>,
+    /// Unix time it was made, in seconds.
+    pub created: i64,
+}
+
+/// One fixed IP of a [`Port`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// The address.
+    pub ip: IpAddr,
+    /// Its Neutron subnet.
+    pub subnet: Uuid,
+    /// The [`Pool::id`] it is asked for by.
+    pub pool: Uuid,
+    /// Whether the engine has it.
+    pub state: AddressState,
+}
+
+/// Whether the engine has an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AddressState {
+    /// Made with the other family's, and not asked for yet.
+    Waiting,
+    /// Promised to the engine.
+    Granted,
+    /// Given back.
+    Released,
+}
+
+impl Port {
+    /// Its address out of `pool`.
+    pub fn address(&self, pool: Uuid) -> Option<&Address> {
+        self.addresses.iter().find(|address| address.pool == pool)
+    }
+
+    /// Sets the state of its address out of `pool`.
+    pub fn mark(&mut self, pool: Uuid, state: AddressState) {
+        for address in self.addresses.iter_mut().filter(|address| address.pool == pool) {
+            address.state = state;
+        }
+    }
+
+    /// Whether the engine holds any of its addresses.
+    pub fn is_held(&self) -> bool {
+        self.addresses.iter().any(|address| address.state == AddressState::Granted)
+    }
+}
+
+/// Something promised to the engine that is still to be done in Neutron or on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// Ascending in the order of the promises.
+    pub id: u64,
+    /// What.
+    pub work: Work,
+}
+
+/// The kinds of [`Task`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Work {
+    /// Write the endpoint and the tags into the port.
+    DressPort {
+        /// The port.
+        port: Uuid,
+        /// Its endpoint.
+        endpoint: DockerId,
+    },
+    /// Remove the port's interface from this host; the port itself stays.
+    UnplugPort(Box<Port>),
+    /// Remove the interface and the port.
+    RetirePort(Box<Port>),
+    /// Write the tags of a network and its subnets.
+    TagNetwork(Box<Network>),
+    /// Remove what a Docker network had in Neutron.
+    RetireNetwork {
+        /// The network.
+        network: Box<Network>,
+        /// Subnet pools to remove after it.
+        pools: Vec<Uuid>,
+    },
+    /// Remove a subnet pool that no network drew on.
+    RetirePool(Uuid),
+}
+
+impl Work {
+    /// The Neutron object that it works on: tasks with the same key run one after the other.
+    pub fn key(&self) -> Uuid {
+        match self {
+            Self::DressPort { port, .. } => *port,
+            Self::UnplugPort(port) | Self::RetirePort(port) => port.id,
+            Self::TagNetwork(network) | Self::RetireNetwork { network, .. } => network.neutron,
+            Self::RetirePool(pool) => *pool,
+        }
+    }
+
+    /// What it does, for a log line.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::DressPort { port, endpoint } => format!("write endpoint {endpoint} into port {port}"),
+            Self::UnplugPort(port) => format!("unplug port {}", port.id),
+            Self::RetirePort(port) => format!("remove port {}", port.id),
+            Self::TagNetwork(network) => format!("tag network {}", network.neutron),
+            Self::RetireNetwork { network, .. } => format!("remove network {}", network.neutron),
+            Self::RetirePool(pool) => format!("remove subnet pool {pool}"),
+        }
+    }
+}
+
+/// A record as it is now, or the word that it is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// A pool was granted or changed.
+    Pool(Pool),
+    /// A pool is no more.
+    NoPool(Uuid),
+    /// A network was made or changed.
+    Network(Network),
+    /// A network is no more.
+    NoNetwork(DockerId),
+    /// A port was made or changed.
+    Port(Port),
+    /// A port is no more.
+    NoPort(Uuid),
+    /// A task was promised.
+    Task(Task),
+    /// A task is done or needless.
+    NoTask(u64),
+}
+
+impl Entry {
+    /// What the journal has to write for it.
+    pub fn change(&self) -> Change {
+        match self {
+            Self::Pool(pool) => put("pool", &pool.id, pool),
+            Self::NoPool(id) => drop_record("pool", id),
+            Self::Network(network) => put("network", &network.id, network),
+            Self::NoNetwork(id) => drop_record("network", id),
+            Self::Port(port) => put("port", &port.id, port),
+            Self::NoPort(id) => drop_record("port", id),
+            Self::Task(task) => put("task", &task.id, task),
+            Self::NoTask(id) => drop_record("task", id),
+        }
+    }
+
+    /// Reads a record back; the text is for the person who finds it damaged.
+    pub fn read(record: &Record) -> Result<Self, String> {
+        let entry = match record.kind.as_str() {
+            "pool" => serde_json::from_str(&record.body).map(Self::Pool),
+            "network" => serde_json::from_str(&record.body).map(Self::Network),
+            "port" => serde_json::from_str(&record.body).map(Self::Port),
+            "task" => serde_json::from_str(&record.body).map(Self::Task),
+            other => return Err(format!("record {} is of the unknown kind '{other}'", record.id)),
+        };
+        entry.map_err(|error| format!("{} {}: {error}", record.kind, record.id))
+    }
+}
+
+fn put(kind: &'static str, id: &impl ToString, record: &impl Serialize) -> Change {
+    // Serialising these types cannot fail: no map in them has a key that is not text.
+    let body = serde_json::to_string(record).unwrap_or_default();
+    Change { kind, id: id.to_string(), body: Some(body) }
+}
+
+fn drop_record(kind: &'static str, id: &impl ToString) -> Change {
+    Change { kind, id: id.to_string(), body: None }
+}
