@@ -1,1 +1,164 @@
 //! The only place where parts meet: configuration, cloud session, core, listeners, drain.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+};
+
+use crate::{
+    config::Config,
+    core::{self, Core},
+    http::listen::{self, Listener},
+    journal::{self, Journal},
+    libnetwork::{self, Edge},
+    metrics::Metrics,
+    netlink::{self, MissingCapability},
+    openstack::{self, CloudSettings, Neutron, Options},
+};
+
+/// A systemd unit kills after 90 s; an engine's call is shorter than this.
+const DRAIN: Duration = Duration::from_secs(25);
+
+/// Why the daemon does not start or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The process may not do its work.
+    #[error(transparent)]
+    Capability(#[from] MissingCapability),
+    /// The cloud's settings make no client.
+    #[error(transparent)]
+    Cloud(#[from] openstack::Error),
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+    /// A listener cannot be opened.
+    #[error(transparent)]
+    Listen(#[from] listen::Error),
+    /// `kuryr_uri` names no address.
+    #[error("[DEFAULT] kuryr_uri is '{0}'; write an address of this machine such as http://127.0.0.1:23750")]
+    Uri(String),
+    /// The system refused.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What it said.
+        source: std::io::Error,
+    },
+}
+
+/// Runs the daemon until SIGTERM or SIGINT; then finishes the calls and tasks that run.
+pub async fn serve(config: Config) -> Result<(), Error> {
+    netlink::check_net_admin()?;
+    let neutron = Neutron::new(cloud_settings(&config)?)?;
+    let (journal, records) = Journal::open(&config.state_path)?;
+    let core = Arc::new(Core::new(core_settings(&config), neutron, journal, &records)?);
+    let edge = Edge::new(core.clone(), edge_settings(&config), Arc::new(Metrics::new()));
+    let mut listeners = vec![Listener::unix(&config.socket).await?];
+    if let Some(uri) = &config.kuryr_uri {
+        listeners.push(Listener::tcp(tcp_address(uri).await?).await?);
+    }
+    let (stop, stopped) = watch::channel(false);
+    let mut work = JoinSet::new();
+    work.spawn(core.clone().run_backlog(stopped.clone()));
+    work.spawn(core.clone().run_collector(stopped.clone()));
+    for listener in listeners {
+        let (router, stopped) = (edge.router(), stopped.clone());
+        work.spawn(async move {
+            if !listener.serve(router, stopped, DRAIN).await {
+                tracing::warn!("some calls of the engine were cut off");
+            }
+        });
+    }
+    // Without a service manager there is nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tracing::info!(socket = %config.socket.display(), "ready");
+    await_signal().await?;
+    tracing::info!("stopping: finishing what runs");
+    stop.send_replace(true);
+    while work.join_next().await.is_some() {}
+    edge.idle().await;
+    Ok(())
+}
+
+async fn await_signal() -> Result<(), Error> {
+    let failed = |source| Error::System { what: "listen for signals", source };
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+async fn tcp_address(uri: &str) -> Result<SocketAddr, Error> {
+    let authority = uri.split_once("://").map_or(uri, |(_, rest)| rest).trim_end_matches('/');
+    let mut found = tokio::net::lookup_host(authority).await.map_err(|_| Error::Uri(uri.to_owned()))?;
+    found.next().ok_or_else(|| Error::Uri(uri.to_owned()))
+}
+
+fn edge_settings(config: &Config) -> libnetwork::Settings {
+    libnetwork::Settings {
+        scope: config.capability_scope.clone(),
+        address_space: config.local_default_address_space.clone(),
+        request_timeout: config.request_timeout,
+    }
+}
+
+fn core_settings(config: &Config) -> core::Settings {
+    core::Settings {
+        host: config.host.clone(),
+        subnetpool_name_prefix: config.subnetpool_name_prefix.clone(),
+        default_subnetpool_v4: config.neutron.default_subnetpool_v4.clone(),
+        default_subnetpool_v6: config.neutron.default_subnetpool_v6.clone(),
+        enable_dhcp: config.neutron.enable_dhcp,
+        veth_dst_prefix: config.binding.veth_dst_prefix.clone(),
+        external_network: config.external_network.clone(),
+        vif_plugging_is_fatal: config.neutron.vif_plugging_is_fatal,
+        vif_plugging_timeout: config.neutron.vif_plugging_timeout.unwrap_or_default(),
+    }
+}
+
+/// The configuration's `[neutron]`, by keystoneauth's names.
+fn cloud_settings(config: &Config) -> Result<CloudSettings, openstack::Error> {
+    let (auth, neutron) = (&config.auth, &config.neutron);
+    let path = |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    let secret = |secret: &Option<crate::config::Secret>| secret.as_ref().map(|secret| secret.reveal().to_owned());
+    let options = [
+        ("auth_type", auth.auth_type.clone()),
+        ("auth_url", auth.auth_url.clone()),
+        ("username", auth.username.clone()),
+        ("user_id", auth.user_id.clone()),
+        ("password", secret(&auth.password)),
+        ("project_name", auth.project_name.clone()),
+        ("project_id", auth.project_id.clone()),
+        ("user_domain_name", auth.user_domain_name.clone()),
+        ("user_domain_id", auth.user_domain_id.clone()),
+        ("project_domain_name", auth.project_domain_name.clone()),
+        ("project_domain_id", auth.project_domain_id.clone()),
+        ("default_domain_name", auth.default_domain_name.clone()),
+        ("default_domain_id", auth.default_domain_id.clone()),
+        ("domain_name", auth.domain_name.clone()),
+        ("domain_id", auth.domain_id.clone()),
+        ("system_scope", auth.system_scope.clone()),
+        ("trust_id", auth.trust_id.clone()),
+        ("token", secret(&auth.token)),
+        ("application_credential_id", auth.application_credential_id.clone()),
+        ("application_credential_name", auth.application_credential_name.clone()),
+        ("application_credential_secret", secret(&auth.application_credential_secret)),
+        ("endpoint_override", neutron.endpoint_override.clone().or_else(|| auth.endpoint.clone())),
+        ("region_name", neutron.region_name.clone()),
+        ("endpoint_type", Some(neutron.endpoint_type.clone())),
+        ("cafile", path(&neutron.cafile)),
+        ("certfile", path(&neutron.certfile)),
+        ("keyfile", path(&neutron.keyfile)),
+        ("insecure", Some(neutron.insecure.to_string())),
+        ("timeout", neutron.timeout.map(|timeout| timeout.as_secs().to_string())),
+    ];
+    let options: Options = options.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+    CloudSettings::from_options(&options)
+}

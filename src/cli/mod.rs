@@ -1,10 +1,56 @@
 //! Operator commands and how they print.
 
 pub mod config;
+mod serve;
 
 use std::{ffi::OsString, process::ExitCode};
 
-/// Runs the command line `args`, the program's name first, and returns the exit code of the process.
-pub fn run(_args: impl Iterator<Item = OsString>) -> ExitCode {
-    ExitCode::SUCCESS
+use clap::Parser;
+
+/// Containers with their own ports on OpenStack Neutron networks.
+#[derive(Debug, Parser)]
+#[command(name = "kuryr", version, about)]
+struct Command {
+    #[command(subcommand)]
+    noun: Noun,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Noun {
+    /// Run the daemon: Docker's network and address management plugin
+    Serve(config::Files),
+    /// Show the configuration
+    Config(config::Args),
+}
+
+/// Runs the command line `args`, the program's name first, and returns the exit code of the process. Called as `kuryr-server`, the
+/// program's name of kuryr-libnetwork, it is `kuryr serve`.
+pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let mut args: Vec<OsString> = args.collect();
+    let old_name = args.first().is_some_and(|name| std::path::Path::new(name).file_name().is_some_and(|name| name == "kuryr-server"));
+    if old_name {
+        args.insert(1, "serve".into());
+    }
+    let command = match Command::try_parse_from(args) {
+        Ok(command) => command,
+        Err(error) => {
+            // A closed output is nobody's loss.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    let outcome = match command.noun {
+        Noun::Serve(files) => serve::run(files),
+        Noun::Config(args) => config::run(args).map_err(anyhow::Error::from),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&error),
+    }
+}
+
+#[allow(clippy::print_stderr, reason = "the person at the terminal has to see why")]
+fn complain(error: &anyhow::Error) -> ExitCode {
+    eprintln!("kuryr: {error:#}");
+    ExitCode::FAILURE
 }

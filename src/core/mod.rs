@@ -51,8 +51,8 @@ pub struct Settings {
     pub default_subnetpool_v4: String,
     /// `[neutron] default_subnetpool_v6`.
     pub default_subnetpool_v6: String,
-    /// `[neutron] enable_dhcp`, sent to Neutron as it stands.
-    pub enable_dhcp: String,
+    /// `[neutron] enable_dhcp`: whether Neutron serves the subnets with DHCP.
+    pub enable_dhcp: bool,
     /// `[binding] veth_dst_prefix`.
     pub veth_dst_prefix: String,
     /// `[kuryr] external_network`: the network that a router of each Docker network leads to.
