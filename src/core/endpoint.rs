@@ -168,7 +168,7 @@ impl Core {
     }
 
     async fn bind(&self, port: &Port) -> Result<(), Error> {
-        let vif = port.vif();
+        let vif = port.vif(&self.settings.host);
         on_blocking_thread("plugging a port", move || binding::bind(&vif)).await??;
         Ok(())
     }
@@ -195,8 +195,9 @@ impl Core {
 
 impl Port {
     /// What the binding has to know of it.
-    pub(super) fn vif(&self) -> Vif {
+    pub(super) fn vif(&self, host: &str) -> Vif {
         Vif {
+            host: host.to_owned(),
             port: self.id,
             network: self.neutron_network,
             mac: self.mac,

@@ -18,10 +18,10 @@ pub enum Error {
     Unknown(String),
     /// The cloud refused or did not answer.
     #[error(transparent)]
-    Cloud(#[from] openstack::Error),
+    Cloud(Box<openstack::Error>),
     /// The host's part failed.
     #[error(transparent)]
-    Binding(#[from] binding::Error),
+    Binding(Box<binding::Error>),
     /// The promise could not be made durable, so it is not given.
     #[error(transparent)]
     Journal(#[from] journal::Error),
@@ -47,6 +47,19 @@ pub enum Error {
         /// What the runtime said.
         reason: String,
     },
+}
+
+// An error of the cloud is large, and most answers are no errors.
+impl From<openstack::Error> for Error {
+    fn from(error: openstack::Error) -> Self {
+        Self::Cloud(Box::new(error))
+    }
+}
+
+impl From<binding::Error> for Error {
+    fn from(error: binding::Error) -> Self {
+        Self::Binding(Box::new(error))
+    }
 }
 
 impl Error {

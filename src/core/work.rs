@@ -19,9 +19,9 @@ impl Core {
     pub(super) async fn work(&self, work: &Work) -> Result<(), Error> {
         match work {
             Work::DressPort { port, endpoint } => self.dress(*port, endpoint).await,
-            Work::UnplugPort(port) => unplug(port).await,
+            Work::UnplugPort(port) => self.unplug(port).await,
             Work::RetirePort(port) => {
-                unplug(port).await?;
+                self.unplug(port).await?;
                 gone(self.neutron.delete::<openstack::Port>(port.id).await)
             }
             Work::TagNetwork(network) => self.tag(network).await,
@@ -35,6 +35,12 @@ impl Core {
         if let Err(error) = outcome {
             tracing::error!("{what} is left behind in Neutron, delete it by hand: {error}");
         }
+    }
+
+    async fn unplug(&self, port: &Port) -> Result<(), Error> {
+        let vif = port.vif(&self.settings.host);
+        on_blocking_thread("unplugging a port", move || binding::unbind(&vif)).await??;
+        Ok(())
     }
 
     async fn dress(&self, port: Uuid, endpoint: &DockerId) -> Result<(), Error> {
@@ -101,12 +107,6 @@ impl Core {
             outcome => gone(outcome),
         }
     }
-}
-
-async fn unplug(port: &Port) -> Result<(), Error> {
-    let vif = port.vif();
-    on_blocking_thread("unplugging a port", move || binding::unbind(&vif)).await??;
-    Ok(())
 }
 
 /// What is not there any more needs no removing.
