@@ -4,7 +4,10 @@ use rusqlite::{OptionalExtension, Transaction};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::rule::{Match, Remote, RuleError};
+use super::{
+    error::ApiError,
+    rule::{Match, Remote, RuleError},
+};
 
 /// The tables, as a step for the store's migrations; they refer to `ports`.
 pub const MIGRATION: &str = include_str!("migrations/0002.sql");
@@ -32,6 +35,15 @@ pub enum GroupError {
     /// The group decides so already: 409 `SecurityGroupRuleExists`.
     #[error("Security group rule already exists. Rule id is {0}.")]
     RuleExists(String),
+}
+
+impl From<GroupError> for ApiError {
+    fn from(error: GroupError) -> Self {
+        match error {
+            GroupError::RuleExists(_) => Self::conflict("SecurityGroupRuleExists", error.to_string()),
+            GroupError::Store(_) | GroupError::Rule { .. } | GroupError::Document(_) => Self::internal(error),
+        }
+    }
 }
 
 /// What the datapath needs of a group.

@@ -18,6 +18,8 @@ pub mod quota;
 pub mod resource;
 pub mod rule;
 pub mod secrets;
+pub mod security_group_rules;
+pub mod security_groups;
 pub mod store;
 pub mod tag;
 pub mod tokens;

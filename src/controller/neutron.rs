@@ -22,11 +22,13 @@ use super::{
     networks::NETWORKS,
     query::Query,
     resource::{Call, Resource},
+    security_group_rules::SECURITY_GROUP_RULES,
+    security_groups::SECURITY_GROUPS,
     store::Object,
 };
 
 /// Every resource under `/networking/v2.0/`.
-const RESOURCES: &[&Resource] = &[&NETWORKS];
+const RESOURCES: &[&Resource] = &[&NETWORKS, &SECURITY_GROUPS, &SECURITY_GROUP_RULES];
 
 /// The collections whose changes no datapath needs to see.
 const QUIET: &[&str] = &["subnetpools"];
@@ -91,7 +93,8 @@ async fn index(State(controller): State<Arc<Controller>>, headers: HeaderMap) ->
 }
 
 fn resource(collection: &str) -> Result<&'static Resource, ApiError> {
-    let name = collection.strip_suffix(".json").unwrap_or(collection);
+    // Neutron writes `security-groups` in the path and `security_groups` in the body.
+    let name = collection.strip_suffix(".json").unwrap_or(collection).replace('-', "_");
     RESOURCES.iter().find(|resource| resource.collection == name).copied().ok_or_else(missing_resource)
 }
 
