@@ -84,7 +84,8 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     Ok(())
 }
 
-async fn await_signal() -> Result<(), Error> {
+/// Returns at the first SIGTERM or SIGINT.
+pub async fn await_signal() -> Result<(), Error> {
     let failed = |source| Error::System { what: "listen for signals", source };
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;

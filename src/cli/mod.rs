@@ -1,6 +1,7 @@
 //! Operator commands and how they print.
 
 pub mod config;
+mod controller;
 mod serve;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -19,6 +20,8 @@ struct Command {
 enum Noun {
     /// Run the daemon: Docker's network and address management plugin
     Serve(config::Files),
+    /// Run the embedded Keystone and Neutron API by itself
+    Controller(controller::Args),
     /// Show the configuration
     Config(config::Args),
 }
@@ -41,6 +44,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     };
     let outcome = match command.noun {
         Noun::Serve(files) => serve::run(files),
+        Noun::Controller(args) => controller::run(args),
         Noun::Config(args) => config::run(args).map_err(anyhow::Error::from),
     };
     match outcome {

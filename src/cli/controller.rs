@@ -1,0 +1,76 @@
+//! `kuryr controller`: the embedded Keystone and Neutron by itself, and its openrc.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use ipnet::Ipv4Net;
+
+use super::config::Files;
+use crate::{
+    app,
+    config::Config,
+    controller::{Controller, ControllerSettings},
+};
+
+/// Arguments of `kuryr controller`.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Print the environment with which the openstack client reaches it as the user admin
+    Rc(Place),
+}
+
+#[derive(Debug, clap::Args)]
+struct Place {
+    #[command(flatten)]
+    files: Files,
+    /// Where it answers
+    #[arg(long, default_value = "127.0.0.1:9696")]
+    listen: SocketAddr,
+    /// Range of the external network that is made at first start
+    #[arg(long, default_value = "172.24.4.0/24")]
+    external_cidr: Ipv4Net,
+}
+
+impl Place {
+    fn open(self) -> anyhow::Result<Arc<Controller>> {
+        let config = Config::load(&self.files.sources())?;
+        let settings = ControllerSettings {
+            state_dir: config.state_path.join("controller"),
+            listen: self.listen,
+            host: config.host,
+            external_cidr: self.external_cidr,
+        };
+        Ok(Controller::open(settings)?)
+    }
+}
+
+/// Runs the controller until it is told to stop, or prints what was asked for.
+#[allow(clippy::print_stdout, reason = "printing is what the command is for")]
+pub(super) fn run(args: Args) -> anyhow::Result<()> {
+    if let Some(Verb::Rc(place)) = args.verb {
+        print!("{}", place.open()?.openrc()?);
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let address = args.place.listen;
+    let controller = args.place.open()?;
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind(address).await?;
+        let stop = async {
+            // Without signals it runs until it is killed, which its database bears.
+            if app::await_signal().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        controller.serve(listener, stop).await?;
+        Ok(())
+    })
+}
