@@ -22,6 +22,7 @@ pub mod security_group_rules;
 pub mod security_groups;
 pub mod store;
 pub mod tag;
+pub mod tagging;
 pub mod tokens;
 
 use std::{

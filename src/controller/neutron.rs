@@ -25,6 +25,7 @@ use super::{
     security_group_rules::SECURITY_GROUP_RULES,
     security_groups::SECURITY_GROUPS,
     store::Object,
+    tagging,
 };
 
 /// Every resource under `/networking/v2.0/`.
@@ -42,6 +43,7 @@ pub fn router(controller: Arc<Controller>) -> Router {
         .route("/networking/v2.0/", get(index))
         .route("/networking/v2.0/{collection}", get(collection).post(collection))
         .route("/networking/v2.0/{collection}/{id}", get(item).put(item).delete(item))
+        .merge(tagging::router())
         .merge(keystone::router())
         .fallback(no_route)
         .layer(middleware::from_fn_with_state(Arc::clone(&controller), note))
@@ -92,7 +94,8 @@ async fn index(State(controller): State<Arc<Controller>>, headers: HeaderMap) ->
     json_answer(StatusCode::OK, &json!({"resources": entries.collect::<Vec<_>>()}))
 }
 
-fn resource(collection: &str) -> Result<&'static Resource, ApiError> {
+/// The resource of a path's first part, or 404.
+pub fn resource(collection: &str) -> Result<&'static Resource, ApiError> {
     // Neutron writes `security-groups` in the path and `security_groups` in the body.
     let name = collection.strip_suffix(".json").unwrap_or(collection).replace('-', "_");
     RESOURCES.iter().find(|resource| resource.collection == name).copied().ok_or_else(missing_resource)

@@ -117,3 +117,39 @@ async fn networks_live_from_create_to_delete() {
     assert_eq!(cloud.call(&admin, Method::GET, &path, Value::Null).await.0, 404);
     assert_eq!(cloud.controller.calls()[&("DELETE".to_owned(), "networks".to_owned())], 1);
 }
+
+#[tokio::test]
+async fn tags_are_set_added_found_and_removed() {
+    let cloud = Cloud::start().await;
+    let admin = cloud.admin().await;
+    let (_, made) = cloud.call(&admin, Method::POST, NETWORKS, json!({"network": {"name": "a"}})).await;
+    cloud.call(&admin, Method::POST, NETWORKS, json!({"network": {"name": "untagged"}})).await;
+    let network = format!("{NETWORKS}/{}", made["network"]["id"].as_str().unwrap());
+    let tags = format!("{network}/tags");
+    let (status, set) = cloud.call(&admin, Method::PUT, &tags, json!({"tags": ["red", "blue"]})).await;
+    assert_eq!((status, set), (200, json!({"tags": ["red", "blue"]})));
+    assert_eq!(cloud.call(&admin, Method::PUT, &format!("{tags}/a%20b"), Value::Null).await.0, 201);
+    assert_eq!(cloud.call(&admin, Method::GET, &format!("{tags}/a%20b"), Value::Null).await.0, 204);
+    assert_eq!(cloud.call(&admin, Method::DELETE, &format!("{tags}/red"), Value::Null).await.0, 204);
+    for method in [Method::GET, Method::DELETE] {
+        let (status, gone) = cloud.call(&admin, method, &format!("{tags}/red"), Value::Null).await;
+        assert_eq!((status, &gone["NeutronError"]["type"]), (404, &json!("TagNotFound")));
+    }
+    let (_, more) = cloud.call(&admin, Method::POST, &tags, json!({"tags": ["green", "blue"]})).await;
+    assert_eq!(more, json!({"tags": ["blue", "a b", "green"]}));
+    assert_eq!(cloud.call(&admin, Method::PUT, &tags, json!({"tags": [""]})).await.0, 400);
+    let (_, found) = cloud.call(&admin, Method::GET, &format!("{NETWORKS}?tags=blue,green&fields=name"), Value::Null).await;
+    assert_eq!(found["networks"], json!([{"name": "a"}]));
+    let (_, shown) = cloud.call(&admin, Method::GET, &network, Value::Null).await;
+    assert_eq!((&shown["network"]["tags"], &shown["network"]["revision_number"]), (&json!(["blue", "a b", "green"]), &json!(4)));
+    assert_eq!(cloud.call(&admin, Method::DELETE, &tags, Value::Null).await.0, 204);
+    assert_eq!(cloud.call(&admin, Method::GET, &tags, Value::Null).await.1, json!({"tags": []}));
+
+    // A rule's row has a column that its document has not; its tags must leave that alone.
+    let groups = "/networking/v2.0/security-groups";
+    let (_, group) = cloud.call(&admin, Method::POST, groups, json!({"security_group": {"name": "web"}})).await;
+    let rule = group["security_group"]["security_group_rules"][0]["id"].as_str().unwrap();
+    let tags = format!("/networking/v2.0/security-group-rules/{rule}/tags");
+    assert_eq!(cloud.call(&admin, Method::PUT, &tags, json!({"tags": ["x"]})).await.0, 200);
+    assert_eq!(cloud.call(&admin, Method::GET, &tags, Value::Null).await.1, json!({"tags": ["x"]}));
+}
