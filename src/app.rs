@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
+    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::watch,
     task::JoinSet,
@@ -10,6 +11,7 @@ use tokio::{
 
 use crate::{
     config::Config,
+    controller::{self, Controller, ControllerSettings},
     core::{self, Core},
     http::listen::{self, Listener},
     journal::{self, Journal},
@@ -19,6 +21,8 @@ use crate::{
     openstack::{self, CloudSettings, Neutron, Options},
 };
 
+/// The network to the outside that the embedded controller makes at first start.
+const EMBEDDED_EXTERNAL_NETWORK: &str = "kuryr";
 /// A systemd unit kills after 90 s; an engine's call is shorter than this.
 const DRAIN: Duration = Duration::from_secs(25);
 
@@ -40,6 +44,9 @@ pub enum Error {
     /// `kuryr_uri` names no address.
     #[error("[DEFAULT] kuryr_uri is '{0}'; write an address of this machine such as http://127.0.0.1:23750")]
     Uri(String),
+    /// The embedded controller does not start.
+    #[error(transparent)]
+    Controller(#[from] controller::Error),
     /// The system refused.
     #[error("{what}: {source}")]
     System {
@@ -50,11 +57,20 @@ pub enum Error {
     },
 }
 
-/// Runs the daemon until SIGTERM or SIGINT; then finishes the calls and tasks that run.
-pub async fn serve(config: Config) -> Result<(), Error> {
+/// Runs the daemon until SIGTERM or SIGINT; then finishes the calls and tasks that run. With `embedded` the cloud is the controller in this
+/// process, which ends after the last of them.
+pub async fn serve(mut config: Config, embedded: Option<ControllerSettings>) -> Result<(), Error> {
     netlink::check_net_admin()?;
-    let neutron = Neutron::new(cloud_settings(&config)?)?;
+    // First of all, since its lock keeps a second daemon away from everything that follows.
     let (journal, records) = Journal::open(&config.state_path)?;
+    let cloud = match embedded {
+        Some(settings) => {
+            config.external_network.get_or_insert_with(|| EMBEDDED_EXTERNAL_NETWORK.to_owned());
+            embed(settings).await?
+        }
+        None => cloud_settings(&config)?,
+    };
+    let neutron = Neutron::new(cloud)?;
     let core = Arc::new(Core::new(core_settings(&config), neutron, journal, &records)?);
     let edge = Edge::new(core.clone(), edge_settings(&config), Arc::new(Metrics::new()));
     let mut listeners = vec![Listener::unix(&config.socket).await?];
@@ -82,6 +98,30 @@ pub async fn serve(config: Config) -> Result<(), Error> {
     while work.join_next().await.is_some() {}
     edge.idle().await;
     Ok(())
+}
+
+/// Starts the controller in this process and says how to reach it. It runs until the process ends: the last task of the backlog needs it.
+async fn embed(settings: ControllerSettings) -> Result<CloudSettings, Error> {
+    let address = settings.listen;
+    let controller = Controller::open(settings)?;
+    let bound = TcpListener::bind(address).await;
+    let listener = bound.map_err(|source| Error::System { what: "listen for the embedded controller", source })?;
+    let credentials = controller.service_credentials()?;
+    tokio::spawn(async move {
+        if let Err(error) = controller.serve(listener, std::future::pending()).await {
+            tracing::error!("the embedded controller has ended: {error}");
+        }
+    });
+    let options = [
+        ("auth_type", "password".to_owned()),
+        ("auth_url", credentials.auth_url),
+        ("username", credentials.username),
+        ("password", credentials.password),
+        ("project_name", credentials.project),
+        ("user_domain_name", "Default".to_owned()),
+        ("project_domain_name", "Default".to_owned()),
+    ];
+    Ok(CloudSettings::from_options(&options.map(|(name, value)| (name.to_owned(), value)).into_iter().collect())?)
 }
 
 /// Returns at the first SIGTERM or SIGINT.

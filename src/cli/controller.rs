@@ -31,24 +31,37 @@ enum Verb {
 struct Place {
     #[command(flatten)]
     files: Files,
-    /// Where it answers
+    #[command(flatten)]
+    address: Address,
+}
+
+/// Where the controller answers and what it makes; `kuryr serve --embedded` takes the same.
+#[derive(Debug, clap::Args)]
+pub(super) struct Address {
+    /// Where the embedded controller answers
     #[arg(long, default_value = "127.0.0.1:9696")]
     listen: SocketAddr,
-    /// Range of the external network that is made at first start
+    /// Range of the external network that the embedded controller makes at first start
     #[arg(long, default_value = "172.24.4.0/24")]
     external_cidr: Ipv4Net,
+}
+
+impl Address {
+    /// The settings of a controller that keeps its state beside the daemon's.
+    pub(super) fn settings(&self, config: &Config) -> ControllerSettings {
+        ControllerSettings {
+            state_dir: config.state_path.join("controller"),
+            listen: self.listen,
+            host: config.host.clone(),
+            external_cidr: self.external_cidr,
+        }
+    }
 }
 
 impl Place {
     fn open(self) -> anyhow::Result<Arc<Controller>> {
         let config = Config::load(&self.files.sources())?;
-        let settings = ControllerSettings {
-            state_dir: config.state_path.join("controller"),
-            listen: self.listen,
-            host: config.host,
-            external_cidr: self.external_cidr,
-        };
-        Ok(Controller::open(settings)?)
+        Ok(Controller::open(self.address.settings(&config))?)
     }
 }
 
@@ -60,7 +73,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         return Ok(());
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let address = args.place.listen;
+    let address = args.place.address.listen;
     let controller = args.place.open()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(address).await?;

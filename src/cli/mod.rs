@@ -19,7 +19,7 @@ struct Command {
 #[derive(Debug, clap::Subcommand)]
 enum Noun {
     /// Run the daemon: Docker's network and address management plugin
-    Serve(config::Files),
+    Serve(serve::Args),
     /// Run the embedded Keystone and Neutron API by itself
     Controller(controller::Args),
     /// Show the configuration
@@ -43,7 +43,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         }
     };
     let outcome = match command.noun {
-        Noun::Serve(files) => serve::run(files),
+        Noun::Serve(args) => serve::run(args),
         Noun::Controller(args) => controller::run(args),
         Noun::Config(args) => config::run(args).map_err(anyhow::Error::from),
     };

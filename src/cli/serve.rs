@@ -1,11 +1,23 @@
 //! `kuryr serve`.
 
-use super::config::Files;
+use super::{config::Files, controller::Address};
 use crate::{app, config::Config, telemetry};
 
+/// Arguments of `kuryr serve`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    files: Files,
+    /// Be the cloud as well: run the embedded Keystone and Neutron for this one machine
+    #[arg(long)]
+    embedded: bool,
+    #[command(flatten)]
+    address: Address,
+}
+
 /// Reads the configuration, sets up logging and runs the daemon until it is told to stop.
-pub(super) fn run(files: Files) -> anyhow::Result<()> {
-    let config = Config::load(&files.sources())?;
+pub(super) fn run(args: Args) -> anyhow::Result<()> {
+    let config = Config::load(&args.files.sources())?;
     telemetry::start(&telemetry::Settings {
         debug: config.log.debug,
         file: config.log.file.clone(),
@@ -16,6 +28,7 @@ pub(super) fn run(files: Files) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(app::serve(config))?;
+    let embedded = args.embedded.then(|| args.address.settings(&config));
+    runtime.block_on(app::serve(config, embedded))?;
     Ok(())
 }
