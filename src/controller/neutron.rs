@@ -21,6 +21,7 @@ use super::{
     keystone,
     networks::NETWORKS,
     query::Query,
+    quota,
     resource::{Call, Resource},
     security_group_rules::SECURITY_GROUP_RULES,
     security_groups::SECURITY_GROUPS,
@@ -44,6 +45,7 @@ pub fn router(controller: Arc<Controller>) -> Router {
         .route("/networking/v2.0/{collection}", get(collection).post(collection))
         .route("/networking/v2.0/{collection}/{id}", get(item).put(item).delete(item))
         .merge(tagging::router())
+        .merge(quota::api::router())
         .merge(keystone::router())
         .fallback(no_route)
         .layer(middleware::from_fn_with_state(Arc::clone(&controller), note))

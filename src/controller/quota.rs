@@ -1,7 +1,8 @@
-//! How many objects a project may have: the table and its checks; [`usage`] counts.
+//! How many objects a project may have: the table and its checks; [`usage`] counts, [`api`] serves.
 
 use std::collections::BTreeMap;
 
+pub mod api;
 pub mod usage;
 
 /// A resource with a quota and Neutron's default for it; -1 is no limit.

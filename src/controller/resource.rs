@@ -9,6 +9,7 @@ use super::{
     context::{Context, seconds, timestamp},
     error::ApiError,
     query::{self, Query},
+    quota::usage,
     store::{self, Object},
 };
 
@@ -108,6 +109,8 @@ impl Resource {
         if project != call.context.project && !call.context.admin {
             return Err(ApiError::forbidden(&format!("rule:create_{}", self.singular)));
         }
+        // Counted in the transaction that stores it, so that two creates cannot both take the last place.
+        usage::enforce(call.tx, &project, self.singular, 1)??;
         let now = timestamp(seconds());
         object.insert("id".into(), json!(Uuid::new_v4().to_string()));
         object.insert("project_id".into(), json!(project));

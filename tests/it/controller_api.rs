@@ -153,3 +153,46 @@ async fn tags_are_set_added_found_and_removed() {
     assert_eq!(cloud.call(&admin, Method::PUT, &tags, json!({"tags": ["x"]})).await.0, 200);
     assert_eq!(cloud.call(&admin, Method::GET, &tags, Value::Null).await.1, json!({"tags": ["x"]}));
 }
+
+#[tokio::test]
+async fn a_quota_stops_the_create_that_is_one_too_many() {
+    let cloud = Cloud::start().await;
+    let kuryr = cloud.controller.service_credentials().unwrap();
+    let (_, token, login) = cloud.login("kuryr", "kuryr", &kuryr.password).await;
+    let (token, project) = (token.unwrap(), login["token"]["project"]["id"].as_str().unwrap());
+    let quotas = "/networking/v2.0/quotas";
+    let own = format!("{quotas}/{project}");
+    let create = json!({"network": {"name": "a"}});
+
+    let (status, set) = cloud.call(&token, Method::PUT, &own, json!({"quota": {"network": 1}})).await;
+    assert_eq!((status, &set["quota"]["network"], &set["quota"]["port"]), (200, &json!(1), &json!(500)));
+    let bulk = json!({"networks": [{"name": "a"}, {"name": "b"}]});
+    assert_eq!(cloud.call(&token, Method::POST, NETWORKS, bulk).await.0, 409);
+    let (status, made) = cloud.call(&token, Method::POST, NETWORKS, create.clone()).await;
+    assert_eq!(status, 201);
+    let (status, refused) = cloud.call(&token, Method::POST, NETWORKS, create.clone()).await;
+    assert_eq!((status, &refused["NeutronError"]["type"]), (409, &json!("OverQuota")));
+    let (_, details) = cloud.call(&token, Method::GET, &format!("{own}/details"), Value::Null).await;
+    assert_eq!(details["quota"]["network"], json!({"limit": 1, "used": 1, "reserved": 0}));
+    let (_, default) = cloud.call(&token, Method::GET, &format!("{own}/default"), Value::Null).await;
+    assert_eq!(default["quota"]["network"], json!(100));
+    let (_, list) = cloud.call(&token, Method::GET, quotas, Value::Null).await;
+    assert_eq!((list["quotas"].as_array().unwrap().len(), &list["quotas"][0]["project_id"]), (1, &json!(project)));
+    // What is deleted makes room again.
+    let network = format!("{NETWORKS}/{}", made["network"]["id"].as_str().unwrap());
+    assert_eq!(cloud.call(&token, Method::DELETE, &network, Value::Null).await.0, 204);
+    assert_eq!(cloud.call(&token, Method::POST, NETWORKS, create.clone()).await.0, 201);
+    assert_eq!(cloud.call(&token, Method::DELETE, &own, Value::Null).await.0, 204);
+    let (status, gone) = cloud.call(&token, Method::DELETE, &own, Value::Null).await;
+    assert_eq!((status, &gone["NeutronError"]["type"]), (404, &json!("TenantQuotaNotFound")));
+    assert_eq!(cloud.call(&token, Method::POST, NETWORKS, create).await.0, 201);
+
+    // Without the role `admin` a project sees its own limits and changes none.
+    let demote = "UPDATE role_assignments SET role_id = (SELECT id FROM roles WHERE name = 'member')
+                  WHERE user_id = (SELECT id FROM users WHERE name = 'kuryr')";
+    cloud.controller.store().transact(|tx| Ok(tx.execute(demote, [])?)).unwrap();
+    assert_eq!(cloud.call(&token, Method::GET, &own, Value::Null).await.0, 200);
+    assert_eq!(cloud.call(&token, Method::GET, &format!("{quotas}/other"), Value::Null).await.0, 403);
+    assert_eq!(cloud.call(&token, Method::PUT, &own, json!({"quota": {"network": -1}})).await.0, 403);
+    assert_eq!(cloud.call(&token, Method::GET, quotas, Value::Null).await.0, 403);
+}
