@@ -24,6 +24,7 @@ pub mod store;
 pub mod tag;
 pub mod tagging;
 pub mod tokens;
+pub mod wiring;
 
 use std::{
     collections::BTreeMap,

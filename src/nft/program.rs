@@ -8,6 +8,9 @@ use std::{
     time::Duration,
 };
 
+/// How many characters of a refused line a message quotes.
+const LONGEST_QUOTE: usize = 300;
+
 /// What a program left behind.
 #[derive(Debug)]
 pub struct Output {
@@ -92,10 +95,18 @@ pub(super) fn succeed(program: &str, arguments: &[&str], input: &str, deadline: 
     if output.success {
         return Ok(());
     }
-    let line =
-        failing_line(&output.complaint).and_then(|number| input.lines().nth(number.checked_sub(1)?)).map(|line| line.trim().to_owned());
+    let line = failing_line(&output.complaint).and_then(|number| input.lines().nth(number.checked_sub(1)?)).map(quote);
     let complaint = output.complaint.lines().next().unwrap_or("it gave no reason").to_owned();
     Err(Error::Refused { program: format!("{program} {}", arguments.join(" ")), complaint, line })
+}
+
+/// A line fit for a message: a rule over thousands of addresses is one line.
+fn quote(line: &str) -> String {
+    let line = line.trim();
+    match line.char_indices().nth(LONGEST_QUOTE) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
 }
 
 /// The line number in nft's `/dev/stdin:12:3-14: Error: …`.
@@ -111,6 +122,12 @@ mod tests {
     fn a_refusal_names_the_failing_line() {
         let error = succeed("nft", &["-c", "-f", "-"], "table inet kuryr {\n  nonsense here\n}\n", Duration::from_secs(20)).unwrap_err();
         assert!(error.to_string().contains("(line: nonsense here)"), "{error}");
+    }
+
+    #[test]
+    fn a_long_line_is_quoted_in_part() {
+        assert_eq!(quote(&format!("  {}", "ä".repeat(300))), "ä".repeat(300));
+        assert_eq!(quote(&"ä".repeat(301)), format!("{}…", "ä".repeat(300)));
     }
 
     #[test]
