@@ -2,6 +2,7 @@
 //!
 //! `docs/controller.md` is the contract: which fields each resource takes and what happens to the others.
 
+pub mod alloc;
 pub mod attributes;
 pub mod context;
 pub mod datapath;
@@ -12,6 +13,7 @@ pub mod groups;
 pub mod keystone;
 pub mod networks;
 pub mod neutron;
+pub mod ports;
 pub mod protocol;
 pub mod query;
 pub mod quota;

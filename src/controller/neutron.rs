@@ -20,6 +20,7 @@ use super::{
     error::{ApiError, json_answer},
     keystone,
     networks::NETWORKS,
+    ports::PORTS,
     query::Query,
     quota,
     resource::{Call, Resource},
@@ -30,7 +31,7 @@ use super::{
 };
 
 /// Every resource under `/networking/v2.0/`.
-const RESOURCES: &[&Resource] = &[&NETWORKS, &SECURITY_GROUPS, &SECURITY_GROUP_RULES];
+const RESOURCES: &[&Resource] = &[&NETWORKS, &PORTS, &SECURITY_GROUPS, &SECURITY_GROUP_RULES];
 
 /// The collections whose changes no datapath needs to see.
 const QUIET: &[&str] = &["subnetpools"];

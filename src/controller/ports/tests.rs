@@ -1,0 +1,202 @@
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::*;
+use crate::controller::{context::Context, query::Query, store::Store};
+
+/// A store with the networks `net` (10.0.0.0/29 of four addresses, fd00::/64) and `other` (10.0.0.0/29).
+struct Cloud {
+    store: Store,
+    context: Context,
+    _state: TempDir,
+}
+
+impl Cloud {
+    fn new() -> Self {
+        let state = tempfile::tempdir().unwrap();
+        let cloud =
+            Self { store: Store::open(&state.path().join("controller.db")).unwrap(), context: Context::internal("p"), _state: state };
+        for (network, name) in [(NET, "net"), (OTHER, "other")] {
+            let document = json!({"id": network, "project_id": "p", "name": name, "port_security_enabled": true}).to_string();
+            let sql = "INSERT INTO networks (id, project_id, name, document) VALUES (?, 'p', ?, ?)";
+            cloud.store.transact(|tx| Ok(tx.execute(sql, (network, name, document))?)).unwrap();
+        }
+        cloud.subnet(V4, NET, 4, "10.0.0.0/29", "10.0.0.2", "10.0.0.5");
+        cloud.subnet(V6, NET, 6, "fd00::/64", "fd00::2", "fd00::ffff:ffff:ffff:ffff");
+        cloud.subnet(FAR, OTHER, 4, "10.0.0.0/29", "10.0.0.2", "10.0.0.6");
+        cloud
+    }
+
+    fn subnet(&self, id: &str, network: &str, version: u8, cidr: &str, start: &str, end: &str) {
+        let document = json!({"id": id, "network_id": network, "ip_version": version, "cidr": cidr,
+            "allocation_pools": [{"start": start, "end": end}]});
+        let sql = "INSERT INTO subnets (id, project_id, name, network_id, document) VALUES (?, 'p', '', ?, ?)";
+        self.store.transact(|tx| Ok(tx.execute(sql, (id, network, document.to_string()))?)).unwrap();
+    }
+
+    fn run<T>(&self, work: impl FnOnce(&Call<'_>) -> Result<T, ApiError>) -> Result<T, (u16, &'static str)> {
+        let done = self.store.transact(|tx| work(&Call { tx, context: &self.context, host: "here" }));
+        done.map_err(|error| (error.status.as_u16(), error.kind))
+    }
+
+    fn post(&self, body: Value) -> Result<Value, (u16, &'static str)> {
+        let Value::Object(body) = json!({ "port": body }) else { unreachable!() };
+        self.run(|call| PORTS.post(call, body)).map(|mut answer| answer["port"].take())
+    }
+
+    fn put(&self, port: &Value, body: Value) -> Result<Value, (u16, &'static str)> {
+        let Value::Object(body) = json!({ "port": body }) else { unreachable!() };
+        self.run(|call| PORTS.put(call, port["id"].as_str().unwrap(), body)).map(|mut answer| answer["port"].take())
+    }
+
+    fn delete(&self, port: &Value) -> Result<(), (u16, &'static str)> {
+        self.run(|call| PORTS.remove(call, port["id"].as_str().unwrap()))
+    }
+
+    fn list(&self, name: &str, value: &str) -> Vec<Value> {
+        let query: Query = vec![(name.to_owned(), value.to_owned())];
+        self.run(|call| PORTS.list(call, &query, "")).unwrap()["ports"].as_array().unwrap().clone()
+    }
+}
+
+const NET: &str = "00000000-0000-4000-8000-000000000001";
+const OTHER: &str = "00000000-0000-4000-8000-000000000002";
+const V4: &str = "00000000-0000-4000-8000-000000000004";
+const V6: &str = "00000000-0000-4000-8000-000000000006";
+const FAR: &str = "00000000-0000-4000-8000-000000000008";
+
+fn ips(port: &Value) -> Vec<&str> {
+    port["fixed_ips"].as_array().unwrap().iter().map(|fixed| fixed["ip_address"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_plain_port_gets_an_address_of_each_family_a_mac_and_the_default_group() {
+    let cloud = Cloud::new();
+    let port = cloud.post(json!({"network_id": NET})).unwrap();
+    assert_eq!(ips(&port), ["10.0.0.2", "fd00::2"]);
+    assert!(port["mac_address"].as_str().unwrap().starts_with("fa:16:3e:"));
+    assert_eq!((&port["status"], &port["binding:vif_type"]), (&json!("DOWN"), &json!("unbound")));
+    assert_eq!(port["security_groups"].as_array().unwrap().len(), 1);
+    // What was released comes back only after the others, and both families of the network are searched alone.
+    cloud.delete(&port).unwrap();
+    let next = cloud.post(json!({"network_id": NET})).unwrap();
+    assert_eq!(ips(&next), ["10.0.0.3", "fd00::3"]);
+    assert_eq!(next["security_groups"], port["security_groups"]);
+    assert_eq!(ips(&cloud.post(json!({"network_id": NET, "fixed_ips": []})).unwrap()), [""; 0]);
+    assert_eq!(cloud.post(json!({"network_id": FAR})).unwrap_err(), (404, "NetworkNotFound"));
+}
+
+#[test]
+fn fixed_ips_are_given_by_subnet_by_address_or_both() {
+    let cloud = Cloud::new();
+    let fixed = |fixed_ips: Value| cloud.post(json!({"network_id": NET, "fixed_ips": fixed_ips}));
+    assert_eq!(ips(&fixed(json!([{"ip_address": "10.0.0.2"}])).unwrap()), ["10.0.0.2"]);
+    // Outside the pool is fine for a named address; a free choice passes over named ones of the same request.
+    assert_eq!(ips(&fixed(json!([{"subnet_id": V4}, {"subnet_id": V4, "ip_address": "10.0.0.3"}])).unwrap()), ["10.0.0.3", "10.0.0.4"]);
+    assert_eq!(ips(&fixed(json!([{"subnet_id": V6, "ip_address": "fd00::9"}])).unwrap()), ["fd00::9"]);
+    for (wanted, refusal) in [
+        (json!([{"ip_address": "10.0.0.2"}]), (409, "IpAddressAlreadyAllocated")),
+        (json!([{"ip_address": "10.0.0.6"}, {"ip_address": "10.0.0.6"}]), (409, "IpAddressAlreadyAllocated")),
+        (json!([{"subnet_id": V4, "ip_address": "10.0.1.2"}]), (400, "InvalidIpForSubnet")),
+        (json!([{"subnet_id": V4, "ip_address": "10.0.0.7"}]), (400, "InvalidIpForSubnet")),
+        (json!([{"ip_address": "10.0.1.2"}]), (400, "InvalidIpForNetwork")),
+        (json!([{"subnet_id": FAR}]), (400, "InvalidInput")),
+        (json!([{"subnet_id": NET}]), (404, "SubnetNotFound")),
+        (json!([{"ip_address": "ten"}]), (400, "HTTPBadRequest")),
+        (json!([{"ip": "10.0.0.5"}]), (400, "HTTPBadRequest")),
+        (json!([{}]), (400, "HTTPBadRequest")),
+    ] {
+        assert_eq!(fixed(wanted.clone()).unwrap_err(), refusal, "{wanted}");
+    }
+    fixed(json!([{"subnet_id": V4}])).unwrap();
+    assert_eq!(fixed(json!([{"subnet_id": V4}])).unwrap_err(), (409, "IpAddressGenerationFailure"));
+    assert_eq!(cloud.post(json!({"network_id": NET})).unwrap_err(), (409, "IpAddressGenerationFailure"));
+    // The same address on another network is another address.
+    assert_eq!(ips(&cloud.post(json!({"network_id": OTHER})).unwrap()), ["10.0.0.2"]);
+}
+
+#[test]
+fn an_update_of_fixed_ips_keeps_what_it_can_and_frees_the_rest() {
+    let cloud = Cloud::new();
+    let port = cloud.post(json!({"network_id": NET})).unwrap();
+    let changed = cloud.put(&port, json!({"fixed_ips": [{"subnet_id": V4}]})).unwrap();
+    assert_eq!((ips(&changed), &changed["revision_number"]), (vec!["10.0.0.2"], &json!(1)));
+    let changed = cloud.put(&port, json!({"fixed_ips": [{"subnet_id": V4}, {"ip_address": "10.0.0.2"}]})).unwrap();
+    assert_eq!(ips(&changed), ["10.0.0.2", "10.0.0.3"]);
+    cloud.put(&port, json!({"fixed_ips": [{"ip_address": "10.0.0.3"}]})).unwrap();
+    cloud.post(json!({"network_id": NET, "fixed_ips": [{"ip_address": "10.0.0.2"}]})).unwrap();
+    // A refused update leaves the port as it was.
+    assert_eq!(cloud.put(&port, json!({"fixed_ips": [{"ip_address": "10.0.0.2"}]})).unwrap_err(), (409, "IpAddressAlreadyAllocated"));
+    assert_eq!(cloud.list("fixed_ips", "ip_address=10.0.0.3").len(), 1);
+    assert_eq!(cloud.list("fixed_ips", &format!("subnet_id={V4}")).len(), 2);
+    assert_eq!(cloud.list("fixed_ips", &format!("subnet_id={V6}")).len(), 0);
+}
+
+#[test]
+fn the_binding_follows_the_host() {
+    let cloud = Cloud::new();
+    let mac = "02:00:00:00:00:0A";
+    let port = cloud.post(json!({"network_id": NET, "mac_address": mac, "binding:host_id": "here", "device_id": "d"})).unwrap();
+    assert_eq!((&port["binding:vif_type"], &port["mac_address"]), (&json!("bridge"), &json!("02:00:00:00:00:0a")));
+    assert_eq!(port["binding:vif_details"], json!({"port_filter": true, "connectivity": "l2"}));
+    assert_eq!(cloud.put(&port, json!({"mac_address": "02:00:00:00:00:0b"})).unwrap_err(), (409, "PortBound"));
+    assert_eq!(cloud.post(json!({"network_id": NET, "mac_address": mac})).unwrap_err(), (409, "MacAddressInUse"));
+    assert_eq!(cloud.post(json!({"network_id": NET, "mac_address": "01:00:00:00:00:0a"})).unwrap_err(), (400, "HTTPBadRequest"));
+    cloud.post(json!({"network_id": OTHER, "mac_address": mac})).unwrap();
+    cloud.store.set_port_status(&[port["id"].as_str().unwrap().to_owned()], "ACTIVE").unwrap();
+    let renamed = cloud.put(&port, json!({"name": "n", "mac_address": mac})).unwrap();
+    assert_eq!((&renamed["status"], &renamed["device_id"]), (&json!("ACTIVE"), &json!("d")));
+    let away = cloud.put(&port, json!({"binding:host_id": "there"})).unwrap();
+    assert_eq!((&away["binding:vif_type"], &away["status"]), (&json!("binding_failed"), &json!("DOWN")));
+    let free = cloud.put(&port, json!({"binding:host_id": ""})).unwrap();
+    assert_eq!((&free["binding:vif_type"], &free["binding:vif_details"]), (&json!("unbound"), &json!({})));
+    assert_eq!(cloud.put(&port, json!({"mac_address": "02:00:00:00:00:0b"})).unwrap()["mac_address"], json!("02:00:00:00:00:0b"));
+    let direct = cloud.put(&port, json!({"binding:host_id": "here", "binding:vnic_type": "direct"})).unwrap();
+    assert_eq!(direct["binding:vif_type"], json!("binding_failed"));
+    assert_eq!(cloud.put(&port, json!({"binding:vnic_type": "odd"})).unwrap_err(), (400, "HTTPBadRequest"));
+}
+
+#[test]
+fn groups_and_pairs_need_port_security() {
+    let cloud = Cloud::new();
+    let port = cloud.post(json!({"network_id": NET, "allowed_address_pairs": [{"ip_address": "10.1.0.0/16"}]})).unwrap();
+    assert_eq!(port["allowed_address_pairs"], json!([{"ip_address": "10.1.0.0/16", "mac_address": port["mac_address"]}]));
+    let off = |body: Value| cloud.put(&port, body);
+    assert_eq!(off(json!({"port_security_enabled": false})).unwrap_err(), (409, "PortSecurityPortHasSecurityGroup"));
+    let body = json!({"port_security_enabled": false, "security_groups": []});
+    assert_eq!(off(body).unwrap_err(), (409, "AddressPairAndPortSecurityRequired"));
+    let body = json!({"port_security_enabled": false, "security_groups": [], "allowed_address_pairs": []});
+    assert_eq!(off(body).unwrap()["security_groups"], json!([]));
+    assert_eq!(off(json!({"security_groups": [NET]})).unwrap_err(), (404, "SecurityGroupNotFound"));
+    let bare = cloud.post(json!({"network_id": NET, "port_security_enabled": false})).unwrap();
+    assert_eq!(bare["security_groups"], json!([]));
+    let twice = json!({"network_id": NET, "allowed_address_pairs": [{"ip_address": "10.1.0.1"}, {"ip_address": "10.1.0.1"}]});
+    assert_eq!(cloud.post(twice).unwrap_err(), (400, "DuplicateAddressPairInRequest"));
+}
+
+#[test]
+fn a_bulk_create_makes_all_or_none() {
+    let cloud = Cloud::new();
+    let bulk = |count: usize| {
+        let Value::Object(body) = json!({"ports": vec![json!({"network_id": NET}); count]}) else { unreachable!() };
+        cloud.run(|call| PORTS.post(call, body))
+    };
+    assert_eq!(bulk(5).unwrap_err(), (409, "IpAddressGenerationFailure"));
+    assert_eq!(cloud.list("network_id", NET).len(), 0);
+    assert_eq!(bulk(4).unwrap()["ports"].as_array().unwrap().len(), 4);
+}
+
+#[test]
+fn service_ports_and_the_bindings_are_not_for_everyone() {
+    let mut cloud = Cloud::new();
+    let port = cloud.post(json!({"network_id": NET, "device_owner": "network:router_interface"})).unwrap();
+    assert_eq!(port["security_groups"], json!([]));
+    assert_eq!(cloud.delete(&port).unwrap_err(), (409, "ServicePortInUse"));
+    cloud.context.admin = false;
+    assert_eq!(cloud.post(json!({"network_id": NET, "binding:host_id": "here"})).unwrap_err(), (403, "PolicyNotAuthorized"));
+    let mine = cloud.post(json!({"network_id": NET})).unwrap();
+    assert_eq!((mine.get("binding:host_id"), &mine["binding:vnic_type"]), (None, &json!("normal")));
+    cloud.delete(&mine).unwrap();
+    cloud.context.project = "q".to_owned();
+    assert_eq!(cloud.post(json!({"network_id": NET})).unwrap_err(), (404, "NetworkNotFound"));
+}
