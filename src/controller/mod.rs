@@ -23,6 +23,8 @@ pub mod secrets;
 pub mod security_group_rules;
 pub mod security_groups;
 pub mod store;
+pub mod subnetpools;
+pub mod subnets;
 pub mod tag;
 pub mod tagging;
 pub mod tokens;

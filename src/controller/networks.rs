@@ -5,8 +5,9 @@ use serde_json::json;
 use super::{
     attributes::{Attribute, Kind, Preset, computed, fixed, writable},
     error::ApiError,
-    resource::{Call, Resource, merge, text},
+    resource::{Call, Resource, flag, merge, text},
     store::{self, Object},
+    subnets,
 };
 
 /// The attributes that a network has besides the standard ones.
@@ -72,6 +73,9 @@ fn check_mtu(network: &Object) -> Result<(), ApiError> {
 
 fn update(call: &Call<'_>, network: Object, changes: Object) -> Result<Object, ApiError> {
     check_mtu(&changes)?;
+    if changes.contains_key("shared") {
+        subnets::share(call, text(&network, "id"), flag(&changes, "shared"))?;
+    }
     merge(call, network, changes)
 }
 

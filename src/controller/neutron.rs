@@ -27,11 +27,13 @@ use super::{
     security_group_rules::SECURITY_GROUP_RULES,
     security_groups::SECURITY_GROUPS,
     store::Object,
+    subnetpools::SUBNETPOOLS,
+    subnets::SUBNETS,
     tagging,
 };
 
 /// Every resource under `/networking/v2.0/`.
-const RESOURCES: &[&Resource] = &[&NETWORKS, &PORTS, &SECURITY_GROUPS, &SECURITY_GROUP_RULES];
+const RESOURCES: &[&Resource] = &[&NETWORKS, &SUBNETPOOLS, &SUBNETS, &PORTS, &SECURITY_GROUPS, &SECURITY_GROUP_RULES];
 
 /// The collections whose changes no datapath needs to see.
 const QUIET: &[&str] = &["subnetpools"];

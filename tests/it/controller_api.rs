@@ -196,3 +196,76 @@ async fn a_quota_stops_the_create_that_is_one_too_many() {
     assert_eq!(cloud.call(&token, Method::PUT, &own, json!({"quota": {"network": -1}})).await.0, 403);
     assert_eq!(cloud.call(&token, Method::GET, quotas, Value::Null).await.0, 403);
 }
+
+#[tokio::test]
+async fn subnets_are_cut_from_pools_and_never_overlap() {
+    let cloud = Cloud::start().await;
+    let admin = cloud.admin().await;
+    let pools = "/networking/v2.0/subnetpools";
+    let subnets = "/networking/v2.0/subnets";
+    let ask = async |method, path: &str, body| cloud.call(&admin, method, path, body).await;
+    let (_, net) = ask(Method::POST, NETWORKS, json!({"network": {"name": "a"}})).await;
+    let net = &net["network"]["id"];
+    let (_, second) = ask(Method::POST, NETWORKS, json!({"network": {"name": "b"}})).await;
+    let second = &second["network"]["id"];
+    let wanted = json!({"subnetpool": {"name": "p", "prefixes": ["10.51.0.0/16"], "default_prefixlen": 24, "shared": false}});
+    let (status, pool) = ask(Method::POST, pools, wanted).await;
+    let pool = &pool["subnetpool"];
+    let shown = json!([pool["default_prefixlen"], pool["min_prefixlen"], pool["max_prefixlen"], pool["ip_version"]]);
+    assert_eq!((status, shown), (201, json!(["24", "8", "32", 4])));
+
+    let cut = json!({"subnet": {"network_id": net, "ip_version": 4, "subnetpool_id": pool["id"], "enable_dhcp": "True"}});
+    let (status, made) = ask(Method::POST, subnets, cut).await;
+    let made = &made["subnet"];
+    let shown = json!([made["cidr"], made["gateway_ip"], made["allocation_pools"], made["enable_dhcp"], made["shared"]]);
+    let range = json!([{"start": "10.51.0.2", "end": "10.51.0.254"}]);
+    assert_eq!((status, shown), (201, json!(["10.51.0.0/24", "10.51.0.1", range, true, null])));
+
+    for (body, status, kind) in [
+        (json!({"network_id": second, "subnetpool_id": pool["id"], "cidr": "10.51.0.128/25"}), 409, "SubnetAllocationError"),
+        (json!({"network_id": second, "subnetpool_id": pool["id"], "cidr": "10.52.0.0/24"}), 409, "SubnetAllocationError"),
+        (json!({"network_id": second, "subnetpool_id": pool["id"], "prefixlen": 7}), 400, "MinPrefixSubnetAllocationError"),
+        (json!({"network_id": net, "cidr": "10.51.0.0/25"}), 400, "InvalidInput"),
+        (json!({"network_id": net, "cidr": "10.60.0.1/24"}), 400, "HTTPBadRequest"),
+        (json!({"network_id": net, "cidr": "fd00::/64"}), 400, "InvalidInput"),
+        (json!({"network_id": net}), 400, "BadRequest"),
+        (
+            json!({"network_id": net, "cidr": "10.61.0.0/24", "allocation_pools": [{"start": "10.61.0.1", "end": "10.61.0.9"}]}),
+            409,
+            "GatewayConflictWithAllocationPools",
+        ),
+        (json!({"network_id": net, "cidr": "10.61.0.0/24", "host_routes": [{"destination": "10.0.0.0/8"}]}), 400, "HTTPBadRequest"),
+        (json!({"network_id": pool["id"], "cidr": "10.61.0.0/24"}), 404, "NetworkNotFound"),
+    ] {
+        let mut body = body;
+        body["ip_version"] = json!(4);
+        let (got, refused) = ask(Method::POST, subnets, json!({"subnet": body})).await;
+        assert_eq!((got, &refused["NeutronError"]["type"]), (status, &json!(kind)), "{body} {refused}");
+    }
+    // Both or none of a bulk create; the same range is free on another network.
+    let plain = |cidr: &str| json!({"network_id": second, "ip_version": 4, "cidr": cidr, "gateway_ip": null});
+    assert_eq!(ask(Method::POST, subnets, json!({"subnets": [plain("10.51.0.0/24"), plain("10.51.0.0/25")]})).await.0, 400);
+    let (status, bulk) = ask(Method::POST, subnets, json!({"subnets": [plain("10.51.0.0/24"), plain("10.51.1.0/24")]})).await;
+    assert_eq!((status, &bulk["subnets"][0]["gateway_ip"]), (201, &Value::Null));
+    assert_eq!(bulk["subnets"][0]["allocation_pools"][0]["start"], json!("10.51.0.1"));
+
+    let path = format!("{subnets}/{}", made["id"].as_str().unwrap());
+    let pool_path = format!("{pools}/{}", pool["id"].as_str().unwrap());
+    let (status, refused) = ask(Method::DELETE, &pool_path, Value::Null).await;
+    assert_eq!((status, &refused["NeutronError"]["type"]), (409, &json!("SubnetPoolDeleteError")));
+    let use_it = |owner: &'static str| {
+        let (subnet, network) = (made["id"].as_str().unwrap().to_owned(), net.as_str().unwrap().to_owned());
+        cloud.controller.store().transact(move |tx| {
+            let document = json!({"id": "p", "device_owner": owner, "fixed_ips": [{"subnet_id": subnet, "ip_address": "10.51.0.2"}]});
+            tx.execute("INSERT OR REPLACE INTO ports VALUES ('p', '', '', ?1, 'm', '', ?2)", (&network, document.to_string()))?;
+            let address = "INSERT OR REPLACE INTO port_addresses VALUES ('p', ?1, ?2, x'00000000000000000000ffff0a330002')";
+            Ok(tx.execute(address, (&network, &subnet))?)
+        })
+    };
+    use_it("compute:kuryr").unwrap();
+    let (status, refused) = ask(Method::DELETE, &path, Value::Null).await;
+    assert_eq!((status, &refused["NeutronError"]["type"]), (409, &json!("SubnetInUse")));
+    use_it("network:dhcp").unwrap();
+    assert_eq!(ask(Method::DELETE, &path, Value::Null).await.0, 204);
+    assert_eq!(ask(Method::DELETE, &pool_path, Value::Null).await.0, 204);
+}
