@@ -11,3 +11,4 @@ mod listen;
 mod netlink;
 mod openstack;
 mod oslo;
+mod wiring;
