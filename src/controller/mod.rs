@@ -2,6 +2,7 @@
 //!
 //! `docs/controller.md` is the contract: which fields each resource takes and what happens to the others.
 
+pub mod agents;
 pub mod alloc;
 pub mod attributes;
 pub mod context;
@@ -84,6 +85,8 @@ pub struct Controller {
     settings: ControllerSettings,
     store: Store,
     calls: Mutex<BTreeMap<(String, String), u64>>,
+    /// In seconds since 1970.
+    started: i64,
 }
 
 impl Controller {
@@ -93,7 +96,7 @@ impl Controller {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&settings.state_dir).map_err(refused)?;
         let store = Store::open(&settings.state_dir.join("controller.db"))?;
         first_start::identities(&store, &settings.state_dir)?;
-        Ok(Arc::new(Self { settings, store, calls: Mutex::default() }))
+        Ok(Arc::new(Self { settings, store, calls: Mutex::default(), started: context::seconds() }))
     }
 
     /// The whole API.

@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    Controller,
+    Controller, agents,
     context::Context,
     error::{ApiError, json_answer},
-    keystone,
+    extension, keystone,
     networks::NETWORKS,
     ports::PORTS,
     query::Query,
@@ -49,6 +49,8 @@ pub fn router(controller: Arc<Controller>) -> Router {
         .route("/networking/v2.0/{collection}/{id}", get(item).put(item).delete(item))
         .merge(tagging::router())
         .merge(quota::api::router())
+        .merge(extension::router())
+        .merge(agents::router())
         .merge(keystone::router())
         .fallback(no_route)
         .layer(middleware::from_fn_with_state(Arc::clone(&controller), note))

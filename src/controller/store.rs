@@ -64,6 +64,11 @@ impl Store {
         self.changed.subscribe()
     }
 
+    /// Whether anyone waits for changes: the datapath does as long as it runs.
+    pub fn is_watched(&self) -> bool {
+        self.changed.receiver_count() > 0
+    }
+
     /// Wakes the datapath.
     pub fn announce(&self) {
         self.changed.send_modify(|count| *count = count.wrapping_add(1));

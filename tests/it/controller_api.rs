@@ -269,3 +269,48 @@ async fn subnets_are_cut_from_pools_and_never_overlap() {
     assert_eq!(ask(Method::DELETE, &path, Value::Null).await.0, 204);
     assert_eq!(ask(Method::DELETE, &pool_path, Value::Null).await.0, 204);
 }
+
+#[tokio::test]
+async fn extensions_name_only_what_is_served() {
+    let cloud = Cloud::start().await;
+    let admin = cloud.admin().await;
+    let extensions = "/networking/v2.0/extensions";
+    let (status, list) = cloud.call(&admin, Method::GET, extensions, Value::Null).await;
+    assert_eq!(status, 200);
+    let listed: Vec<&Value> = list["extensions"].as_array().unwrap().iter().collect();
+    for extension in &listed {
+        let alias = extension["alias"].as_str().unwrap();
+        let (status, shown) = cloud.call(&admin, Method::GET, &format!("{extensions}/{alias}"), Value::Null).await;
+        assert_eq!((status, &shown["extension"]), (200, *extension));
+    }
+    // An alias is there exactly if its collection answers.
+    for (alias, collection) in [("security-group", "security-groups"), ("quotas", "quotas"), ("agent", "agents"), ("router", "routers")] {
+        let answers = cloud.call(&admin, Method::GET, &format!("/networking/v2.0/{collection}"), Value::Null).await.0 == 200;
+        assert_eq!(listed.iter().any(|extension| extension["alias"] == alias), answers, "{alias}");
+    }
+    let (status, missing) = cloud.call(&admin, Method::GET, &format!("{extensions}/trunk"), Value::Null).await;
+    assert_eq!((status, &missing["NeutronError"]["type"]), (404, &json!("ExtensionNotFound")));
+    assert_eq!(cloud.call(&admin, Method::POST, extensions, json!({})).await.0, 405);
+    assert_eq!(cloud.call("forged", Method::GET, extensions, Value::Null).await.0, 401);
+}
+
+#[tokio::test]
+async fn the_one_agent_is_alive_while_the_datapath_listens() {
+    let cloud = Cloud::start().await;
+    let admin = cloud.admin().await;
+    let agents = "/networking/v2.0/agents";
+    let listening = cloud.controller.changes();
+    let (status, list) = cloud.call(&admin, Method::GET, &format!("{agents}?host=here"), Value::Null).await;
+    assert_eq!((status, list["agents"].as_array().unwrap().len()), (200, 1));
+    let agent = &list["agents"][0];
+    assert_eq!((&agent["binary"], &agent["host"], &agent["alive"]), (&json!("kuryr"), &json!("here"), &json!(true)));
+    let path = format!("{agents}/{}", agent["id"].as_str().unwrap());
+    drop(listening);
+    let (_, shown) = cloud.call(&admin, Method::GET, &path, Value::Null).await;
+    assert_eq!((&shown["agent"]["id"], &shown["agent"]["alive"]), (&agent["id"], &json!(false)));
+    let (_, none) = cloud.call(&admin, Method::GET, &format!("{agents}?host=elsewhere"), Value::Null).await;
+    assert_eq!(none["agents"], json!([]));
+    let (status, missing) = cloud.call(&admin, Method::GET, &format!("{agents}/x"), Value::Null).await;
+    assert_eq!((status, &missing["NeutronError"]["type"]), (404, &json!("AgentNotFound")));
+    assert_eq!(cloud.call(&admin, Method::DELETE, &path, Value::Null).await.0, 405);
+}
