@@ -19,6 +19,7 @@ pub mod protocol;
 pub mod query;
 pub mod quota;
 pub mod resource;
+pub mod routers;
 pub mod rule;
 pub mod secrets;
 pub mod security_group_rules;

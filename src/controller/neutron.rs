@@ -24,6 +24,7 @@ use super::{
     query::Query,
     quota,
     resource::{Call, Resource},
+    routers::{self, ROUTERS},
     security_group_rules::SECURITY_GROUP_RULES,
     security_groups::SECURITY_GROUPS,
     store::Object,
@@ -33,7 +34,7 @@ use super::{
 };
 
 /// Every resource under `/networking/v2.0/`.
-const RESOURCES: &[&Resource] = &[&NETWORKS, &SUBNETPOOLS, &SUBNETS, &PORTS, &SECURITY_GROUPS, &SECURITY_GROUP_RULES];
+const RESOURCES: &[&Resource] = &[&NETWORKS, &SUBNETPOOLS, &SUBNETS, &PORTS, &SECURITY_GROUPS, &SECURITY_GROUP_RULES, &ROUTERS];
 
 /// The collections whose changes no datapath needs to see.
 const QUIET: &[&str] = &["subnetpools"];
@@ -48,6 +49,7 @@ pub fn router(controller: Arc<Controller>) -> Router {
         .route("/networking/v2.0/{collection}", get(collection).post(collection))
         .route("/networking/v2.0/{collection}/{id}", get(item).put(item).delete(item))
         .merge(tagging::router())
+        .merge(routers::interfaces::router())
         .merge(quota::api::router())
         .merge(extension::router())
         .merge(agents::router())

@@ -81,6 +81,72 @@ async fn only_the_right_password_logs_in() {
 }
 
 #[tokio::test]
+async fn routers_join_subnets_and_an_external_network() {
+    let cloud = Cloud::start().await;
+    let token = cloud.admin().await;
+    let make = async |collection: &str, body: Value| {
+        let (status, made) = cloud.call(&token, Method::POST, &format!("/networking/v2.0/{collection}"), body).await;
+        assert_eq!(status, 201, "{made}");
+        made
+    };
+    let range = async |network: &Value, cidr: &str| {
+        make("subnets", json!({"subnet": {"network_id": network["network"]["id"], "ip_version": 4, "cidr": cidr}})).await["subnet"]["id"]
+            .clone()
+    };
+    let inside = make("networks", json!({"network": {"name": "inside"}})).await;
+    let outside = make("networks", json!({"network": {"name": "outside", "router:external": true}})).await;
+    let (subnet, near) = (range(&inside, "10.1.0.0/24").await, range(&outside, "192.0.2.0/24").await);
+    let routers = "/networking/v2.0/routers";
+    let gateway = json!({"network_id": outside["network"]["id"]});
+    let wrong = json!({"router": {"external_gateway_info": {"network_id": inside["network"]["id"]}}});
+    assert_eq!(cloud.call(&token, Method::POST, routers, wrong).await.0, 400);
+    let made = make("routers", json!({"router": {"name": "r", "admin_state_up": true, "external_gateway_info": gateway}})).await;
+    let info = &made["router"]["external_gateway_info"];
+    assert_eq!((&info["enable_snat"], &info["external_fixed_ips"][0]["subnet_id"]), (&json!(true), &near));
+
+    let router = format!("{routers}/{}", made["router"]["id"].as_str().unwrap());
+    let change = async |action: &str, body: Value| {
+        let (status, answer) = cloud.call(&token, Method::PUT, &format!("{router}/{action}"), body).await;
+        (status, answer)
+    };
+    assert_eq!(change("add_router_interface", json!({})).await.0, 400);
+    let (status, added) = change("add_router_interface", json!({"subnet_id": subnet})).await;
+    assert_eq!((status, &added["subnet_ids"]), (200, &json!([subnet])), "{added}");
+    assert_eq!(change("add_router_interface", json!({"subnet_id": subnet})).await.0, 400);
+    let port = format!("/networking/v2.0/ports/{}", added["port_id"].as_str().unwrap());
+    let (_, shown) = cloud.call(&token, Method::GET, &port, Value::Null).await;
+    assert_eq!(shown["port"]["device_owner"], "network:router_interface");
+    assert_eq!(shown["port"]["fixed_ips"], json!([{"subnet_id": subnet, "ip_address": "10.1.0.1"}]));
+    assert_eq!(cloud.call(&token, Method::DELETE, &port, Value::Null).await.0, 409);
+
+    let put = async |body: Value| cloud.call(&token, Method::PUT, &router, json!({"router": body})).await;
+    let route = |hop: &str| json!({"routes": [{"destination": "10.9.0.0/16", "nexthop": hop}]});
+    assert_eq!(put(route("10.7.0.1")).await.1["NeutronError"]["type"], "InvalidRoutes");
+    assert_eq!(put(route("10.1.0.1")).await.1["NeutronError"]["type"], "InvalidRoutes");
+    assert_eq!(put(route("10.1.0.9")).await.0, 200);
+    let (status, held) = change("remove_router_interface", json!({"subnet_id": subnet})).await;
+    assert_eq!((status, &held["NeutronError"]["type"]), (409, &json!("RouterInterfaceInUseByRoute")));
+    assert_eq!(put(json!({"routes": []})).await.0, 200);
+    let (status, used) = cloud.call(&token, Method::DELETE, &router, Value::Null).await;
+    assert_eq!((status, &used["NeutronError"]["type"]), (409, &json!("RouterInUse")));
+    assert_eq!(change("remove_router_interface", json!({"port_id": added["port_id"]})).await.0, 200);
+    let (status, gone) = change("remove_router_interface", json!({"subnet_id": subnet})).await;
+    assert_eq!((status, &gone["NeutronError"]["type"]), (404, &json!("RouterInterfaceNotFoundForSubnet")));
+
+    let body = json!({"port": {"network_id": inside["network"]["id"], "fixed_ips": [{"subnet_id": subnet, "ip_address": "10.1.0.77"}]}});
+    let own = make("ports", body).await["port"]["id"].clone();
+    assert_eq!(change("add_router_interface", json!({"port_id": own})).await.0, 200);
+    assert_eq!(change("add_router_interface", json!({"port_id": own})).await.1["NeutronError"]["type"], "PortInUse");
+    assert_eq!(change("remove_router_interface", json!({"subnet_id": subnet})).await.0, 200);
+    let (_, off) = put(json!({"external_gateway_info": {"network_id": outside["network"]["id"], "enable_snat": false}})).await;
+    assert_eq!(off["router"]["external_gateway_info"]["enable_snat"], json!(false));
+    assert_eq!(off["router"]["external_gateway_info"]["external_fixed_ips"], info["external_fixed_ips"]);
+    assert_eq!(cloud.call(&token, Method::DELETE, &router, Value::Null).await.0, 204);
+    let (_, left) = cloud.call(&token, Method::GET, "/networking/v2.0/ports", Value::Null).await;
+    assert_eq!(left["ports"], json!([]));
+}
+
+#[tokio::test]
 async fn networks_live_from_create_to_delete() {
     let cloud = Cloud::start().await;
     let admin = cloud.admin().await;
