@@ -11,7 +11,10 @@ use tokio::{
 
 use crate::{
     config::Config,
-    controller::{self, Controller, ControllerSettings},
+    controller::{
+        self, Controller, ControllerSettings,
+        datapath::{self, Datapath},
+    },
     core::{self, Core},
     http::listen::{self, Listener},
     journal::{self, Journal},
@@ -47,6 +50,9 @@ pub enum Error {
     /// The embedded controller does not start.
     #[error(transparent)]
     Controller(#[from] controller::Error),
+    /// The embedded datapath does not start.
+    #[error(transparent)]
+    Datapath(#[from] datapath::Error),
     /// The system refused.
     #[error("{what}: {source}")]
     System {
@@ -63,12 +69,14 @@ pub async fn serve(mut config: Config, embedded: Option<ControllerSettings>) -> 
     netlink::check_net_admin()?;
     // First of all, since its lock keeps a second daemon away from everything that follows.
     let (journal, records) = Journal::open(&config.state_path)?;
-    let cloud = match embedded {
+    // The datapath follows the controller until it is dropped; what it has built then stands.
+    let (cloud, _datapath) = match embedded {
         Some(settings) => {
             config.external_network.get_or_insert_with(|| EMBEDDED_EXTERNAL_NETWORK.to_owned());
-            embed(settings).await?
+            let (cloud, datapath) = embed(settings).await?;
+            (cloud, Some(datapath))
         }
-        None => cloud_settings(&config)?,
+        None => (cloud_settings(&config)?, None),
     };
     let neutron = Neutron::new(cloud)?;
     let core = Arc::new(Core::new(core_settings(&config), neutron, journal, &records)?);
@@ -101,12 +109,13 @@ pub async fn serve(mut config: Config, embedded: Option<ControllerSettings>) -> 
 }
 
 /// Starts the controller in this process and says how to reach it. It runs until the process ends: the last task of the backlog needs it.
-async fn embed(settings: ControllerSettings) -> Result<CloudSettings, Error> {
+async fn embed(settings: ControllerSettings) -> Result<(CloudSettings, Datapath), Error> {
     let address = settings.listen;
     let controller = Controller::open(settings)?;
     let bound = TcpListener::bind(address).await;
     let listener = bound.map_err(|source| Error::System { what: "listen for the embedded controller", source })?;
     let credentials = controller.service_credentials()?;
+    let datapath = controller.start_datapath()?;
     tokio::spawn(async move {
         if let Err(error) = controller.serve(listener, std::future::pending()).await {
             tracing::error!("the embedded controller has ended: {error}");
@@ -121,7 +130,8 @@ async fn embed(settings: ControllerSettings) -> Result<CloudSettings, Error> {
         ("user_domain_name", "Default".to_owned()),
         ("project_domain_name", "Default".to_owned()),
     ];
-    Ok(CloudSettings::from_options(&options.map(|(name, value)| (name.to_owned(), value)).into_iter().collect())?)
+    let cloud = CloudSettings::from_options(&options.map(|(name, value)| (name.to_owned(), value)).into_iter().collect())?;
+    Ok((cloud, datapath))
 }
 
 /// Returns at the first SIGTERM or SIGINT.

@@ -8,7 +8,8 @@ use super::config::Files;
 use crate::{
     app,
     config::Config,
-    controller::{Controller, ControllerSettings},
+    controller::{Controller, ControllerSettings, datapath},
+    journal::Journal,
 };
 
 /// Arguments of `kuryr controller`.
@@ -25,6 +26,8 @@ pub(super) struct Args {
 enum Verb {
     /// Print the environment with which the openstack client reaches it as the user admin
     Rc(Place),
+    /// Remove what it has built on this machine and forget all it knows; the daemon must not run
+    Purge(Files),
 }
 
 #[derive(Debug, clap::Args)]
@@ -68,15 +71,20 @@ impl Place {
 /// Runs the controller until it is told to stop, or prints what was asked for.
 #[allow(clippy::print_stdout, reason = "printing is what the command is for")]
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
-    if let Some(Verb::Rc(place)) = args.verb {
-        print!("{}", place.open()?.openrc()?);
-        return Ok(());
+    match args.verb {
+        Some(Verb::Rc(place)) => {
+            print!("{}", place.open()?.openrc()?);
+            return Ok(());
+        }
+        Some(Verb::Purge(files)) => return purge(&files),
+        None => {}
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let address = args.place.address.listen;
     let controller = args.place.open()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(address).await?;
+        let _datapath = controller.start_datapath()?;
         let stop = async {
             // Without signals it runs until it is killed, which its database bears.
             if app::await_signal().await.is_err() {
@@ -86,4 +94,14 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         controller.serve(listener, stop).await?;
         Ok(())
     })
+}
+
+/// The daemon's promises end with the cloud that they were made of, so its journal goes as well.
+fn purge(files: &Files) -> anyhow::Result<()> {
+    let config = Config::load(&files.clone().sources())?;
+    // Refused while a daemon holds the state.
+    let held = Journal::open(&config.state_path)?;
+    datapath::remove_everything()?;
+    drop(held);
+    Ok(std::fs::remove_dir_all(&config.state_path)?)
 }

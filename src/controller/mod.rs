@@ -9,7 +9,8 @@ pub mod context;
 pub mod datapath;
 pub mod error;
 pub mod extension;
-pub mod first_start;
+pub mod first_networks;
+mod first_start;
 pub mod groups;
 pub mod keystone;
 pub mod networks;
@@ -97,6 +98,7 @@ impl Controller {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&settings.state_dir).map_err(refused)?;
         let store = Store::open(&settings.state_dir.join("controller.db"))?;
         first_start::identities(&store, &settings.state_dir)?;
+        first_networks::make(&store, &settings.host, settings.external_cidr)?;
         Ok(Arc::new(Self { settings, store, calls: Mutex::default(), started: context::seconds() }))
     }
 

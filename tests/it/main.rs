@@ -7,6 +7,7 @@ mod controller_api;
 mod datapath;
 mod layers;
 mod libnetwork;
+mod life;
 mod listen;
 mod netlink;
 mod openstack;
