@@ -84,7 +84,7 @@ impl Core {
             None if gateway => pool
                 .cidr
                 .hosts()
-                .find(|ip| !pool.reserved.contains(ip))
+                .find(|ip| check_host(*ip, pool.cidr, "gateway").is_ok() && !pool.reserved.contains(ip))
                 .ok_or_else(|| Error::Invalid(format!("{} has no room for a gateway; choose a larger subnet", pool.cidr)))?,
             None => return Err(Error::Unknown(format!("no network uses address pool {} ({}) yet; create one first", pool.id, pool.cidr))),
         };
