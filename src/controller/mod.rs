@@ -11,6 +11,7 @@ pub mod error;
 pub mod extension;
 pub mod first_networks;
 mod first_start;
+pub mod floatingips;
 pub mod groups;
 pub mod keystone;
 pub mod networks;

@@ -18,7 +18,9 @@ use super::{
     Controller, agents,
     context::Context,
     error::{ApiError, json_answer},
-    extension, keystone,
+    extension,
+    floatingips::FLOATINGIPS,
+    keystone,
     networks::NETWORKS,
     ports::PORTS,
     query::Query,
@@ -34,7 +36,8 @@ use super::{
 };
 
 /// Every resource under `/networking/v2.0/`.
-const RESOURCES: &[&Resource] = &[&NETWORKS, &SUBNETPOOLS, &SUBNETS, &PORTS, &SECURITY_GROUPS, &SECURITY_GROUP_RULES, &ROUTERS];
+const RESOURCES: &[&Resource] =
+    &[&NETWORKS, &SUBNETPOOLS, &SUBNETS, &PORTS, &SECURITY_GROUPS, &SECURITY_GROUP_RULES, &ROUTERS, &FLOATINGIPS];
 
 /// The collections whose changes no datapath needs to see.
 const QUIET: &[&str] = &["subnetpools"];

@@ -104,8 +104,8 @@ pub fn fixed_ips(port: &Object) -> impl Iterator<Item = (&str, IpAddr)> {
     list.filter_map(|ip| Some((ip.get("subnet_id")?.as_str()?, ip.get("ip_address")?.as_str()?.parse().ok()?)))
 }
 
-/// Makes a router's port; `project` is empty for a gateway's, which the tenant does not see.
-fn make_port(
+/// Makes a port of a router or a floating IP (`router` is its id); `project` is empty for a gateway's, which the tenant does not see.
+pub fn make_port(
     call: &Call<'_>,
     project: &str,
     router: &str,
@@ -172,6 +172,8 @@ fn set_gateway(call: &Call<'_>, router: &mut Object, wanted: &Value) -> Result<(
 fn clear_gateway(call: &Call<'_>, router: &Object) -> Result<(), ApiError> {
     let id = text(router, "id");
     for port in ports(call, id, GATEWAY)? {
+        // A floating IP whose port was deleted needs the router no more.
+        call.tx.execute("UPDATE floatingips SET router_id = NULL WHERE router_id = ? AND port_id IS NULL", [id])?;
         let mut query = call.tx.prepare_cached("SELECT EXISTS (SELECT 1 FROM floatingips WHERE router_id = ?)")?;
         if query.query_row([id], |row| row.get(0))? {
             let message = format!(

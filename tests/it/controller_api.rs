@@ -137,6 +137,23 @@ async fn routers_join_subnets_and_an_external_network() {
     let own = make("ports", body).await["port"]["id"].clone();
     assert_eq!(change("add_router_interface", json!({"port_id": own})).await.0, 200);
     assert_eq!(change("add_router_interface", json!({"port_id": own})).await.1["NeutronError"]["type"], "PortInUse");
+
+    let body = json!({"port": {"network_id": inside["network"]["id"]}});
+    let target = make("ports", body).await["port"].clone();
+    let body = json!({"floatingip": {"floating_network_id": outside["network"]["id"], "port_id": target["id"]}});
+    let floating = make("floatingips", body.clone()).await["floatingip"].clone();
+    assert_eq!(floating["fixed_ip_address"], target["fixed_ips"][0]["ip_address"]);
+    assert_eq!(floating["router_id"], made["router"]["id"]);
+    let (_, twice) = cloud.call(&token, Method::POST, "/networking/v2.0/floatingips", body).await;
+    assert_eq!(twice["NeutronError"]["type"], "FloatingIPPortAlreadyAssociated");
+    let (_, held) = put(json!({"external_gateway_info": null})).await;
+    assert_eq!(held["NeutronError"]["type"], "RouterExternalGatewayInUseByFloatingIp");
+    let target = format!("/networking/v2.0/ports/{}", target["id"].as_str().unwrap());
+    assert_eq!(cloud.call(&token, Method::DELETE, &target, Value::Null).await.0, 204);
+    let floating = format!("/networking/v2.0/floatingips/{}", floating["id"].as_str().unwrap());
+    let (_, loose) = cloud.call(&token, Method::PUT, &floating, json!({"floatingip": {"description": "d"}})).await;
+    assert_eq!(loose["floatingip"]["port_id"], Value::Null);
+    assert_eq!(cloud.call(&token, Method::DELETE, &floating, Value::Null).await.0, 204);
     assert_eq!(change("remove_router_interface", json!({"subnet_id": subnet})).await.0, 200);
     let (_, off) = put(json!({"external_gateway_info": {"network_id": outside["network"]["id"], "enable_snat": false}})).await;
     assert_eq!(off["router"]["external_gateway_info"]["enable_snat"], json!(false));
