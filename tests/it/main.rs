@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should stop where it stands")]
 
 mod binding;
+mod cloud;
 mod controller_api;
 mod datapath;
 mod layers;
@@ -11,5 +12,6 @@ mod life;
 mod listen;
 mod netlink;
 mod openstack;
+mod openstack_cli;
 mod oslo;
 mod wiring;
