@@ -121,16 +121,7 @@ async fn embed(settings: ControllerSettings) -> Result<(CloudSettings, Datapath)
             tracing::error!("the embedded controller has ended: {error}");
         }
     });
-    let options = [
-        ("auth_type", "password".to_owned()),
-        ("auth_url", credentials.auth_url),
-        ("username", credentials.username),
-        ("password", credentials.password),
-        ("project_name", credentials.project),
-        ("user_domain_name", "Default".to_owned()),
-        ("project_domain_name", "Default".to_owned()),
-    ];
-    let cloud = CloudSettings::from_options(&options.map(|(name, value)| (name.to_owned(), value)).into_iter().collect())?;
+    let cloud = CloudSettings::from_options(&credentials.options())?;
     Ok((cloud, datapath))
 }
 

@@ -2,10 +2,12 @@
 //!
 //! [`Config::load`] is what the program uses; [`show`](show::show) and [`sample`](sample::sample) print for an operator.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
+mod effective;
 pub mod options;
 pub mod oslo;
+mod reader;
 pub mod sample;
 pub mod show;
 pub mod sources;
@@ -13,6 +15,7 @@ pub mod sources;
 #[cfg(test)]
 mod tests;
 
+pub use effective::{Auth, Binding, Config, Log, Neutron, Secret};
 pub use sources::{Origin, Settings, Sources};
 
 /// Why a configuration cannot be used.
@@ -66,153 +69,6 @@ pub enum Error {
     },
 }
 
-/// The configuration in effect.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// `binding:host_id` of our ports.
-    pub host: String,
-    /// Where to listen on TCP, if at all.
-    pub kuryr_uri: Option<String>,
-    /// `local` or `global`.
-    pub capability_scope: String,
-    /// Default address space of local networks.
-    pub local_default_address_space: String,
-    /// Default address space of global networks.
-    pub global_default_address_space: String,
-    /// Port driver as written: a short name or a Python path.
-    pub default_port_driver: String,
-    /// Port drivers that may be used, as written.
-    pub enabled_port_drivers: Vec<String>,
-    /// Whether exposed ports get a security group.
-    pub process_external_connectivity: bool,
-    /// Certificate and key of the TLS listener when `enable_ssl` is set.
-    pub ssl: Option<(PathBuf, PathBuf)>,
-    /// Directory of binding scripts.
-    pub bindir: PathBuf,
-    /// Prefix of the names of subnet pools.
-    pub subnetpool_name_prefix: String,
-    /// Logging.
-    pub log: Log,
-    /// Directory of the journal.
-    pub state_path: PathBuf,
-    /// Unix socket of the plugin.
-    pub socket: PathBuf,
-    /// External network, by name or id, to which every Docker network that is not internal gets a router.
-    pub external_network: Option<String>,
-    /// How long a call of the engine may take.
-    pub request_timeout: Duration,
-    /// What `[neutron]` says besides authentication.
-    pub neutron: Neutron,
-    /// How to authenticate.
-    pub auth: Auth,
-    /// `[binding]`.
-    pub binding: Binding,
-    /// What the operator should know but what does not stop the start.
-    pub warnings: Vec<String>,
-}
-
-/// Logging options that have an effect.
-#[derive(Debug, Clone, Default)]
-pub struct Log {
-    /// Log debug messages.
-    pub debug: bool,
-    /// The file to append to, `log_dir` applied.
-    pub file: Option<PathBuf>,
-    /// Log to stderr too when there is a file.
-    pub stderr: bool,
-    /// `target=LEVEL` items.
-    pub levels: Vec<String>,
-}
-
-/// `[neutron]` without authentication.
-#[derive(Debug, Clone)]
-pub struct Neutron {
-    /// `enable_dhcp` of new subnets.
-    pub enable_dhcp: bool,
-    /// Name of the default IPv4 subnet pool.
-    pub default_subnetpool_v4: String,
-    /// Name of the default IPv6 subnet pool.
-    pub default_subnetpool_v6: String,
-    /// Fail a container start when its port does not become ACTIVE in time.
-    pub vif_plugging_is_fatal: bool,
-    /// How long to wait for ACTIVE; `None`: as long as the call may take.
-    pub vif_plugging_timeout: Option<Duration>,
-    /// Region in the catalog.
-    pub region_name: Option<String>,
-    /// Interface in the catalog: public, internal or admin.
-    pub endpoint_type: String,
-    /// URL of Neutron in place of the catalog's.
-    pub endpoint_override: Option<String>,
-    /// Certificate authorities.
-    pub cafile: Option<PathBuf>,
-    /// The client's certificate.
-    pub certfile: Option<PathBuf>,
-    /// The client's key.
-    pub keyfile: Option<PathBuf>,
-    /// Do not verify certificates.
-    pub insecure: bool,
-    /// How long an HTTP request may take.
-    pub timeout: Option<Duration>,
-}
-
-/// `[binding]`.
-#[derive(Debug, Clone)]
-pub struct Binding {
-    /// Prefix of interface names in the container.
-    pub veth_dst_prefix: String,
-    /// Binding driver as written.
-    pub default_driver: String,
-    /// Binding drivers that may be used, as written.
-    pub enabled_drivers: Vec<String>,
-    /// The machine's own interface for nested containers, empty when unset.
-    pub link_iface: String,
-}
-
-/// A text that is never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text itself, for the request that needs it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("****")
-    }
-}
-
-/// The authentication keys of `[neutron]`, of its `auth_section`, or of Mitaka's `[keystone_client]`. Their meaning is keystoneauth's.
-#[derive(Debug, Clone, Default)]
-#[allow(missing_docs, reason = "each field is the option of the same name, whose help stands in the table of options")]
-pub struct Auth {
-    pub auth_type: Option<String>,
-    pub auth_url: Option<String>,
-    pub username: Option<String>,
-    pub user_id: Option<String>,
-    pub password: Option<Secret>,
-    pub project_name: Option<String>,
-    pub project_id: Option<String>,
-    pub user_domain_name: Option<String>,
-    pub user_domain_id: Option<String>,
-    pub project_domain_name: Option<String>,
-    pub project_domain_id: Option<String>,
-    pub default_domain_name: Option<String>,
-    pub default_domain_id: Option<String>,
-    pub domain_name: Option<String>,
-    pub domain_id: Option<String>,
-    pub system_scope: Option<String>,
-    pub trust_id: Option<String>,
-    pub token: Option<Secret>,
-    pub application_credential_id: Option<String>,
-    pub application_credential_name: Option<String>,
-    pub application_credential_secret: Option<Secret>,
-    pub endpoint: Option<String>,
-}
-
 impl Config {
     /// Reads files and environment into the configuration in effect. Every option is checked, also one without effect.
     ///
@@ -223,171 +79,6 @@ impl Config {
         for opt in options::OPTIONS {
             settings.get(opt)?;
         }
-        Reader(&settings).config()
-    }
-}
-
-/// Asks the settings by option name. A name that is not in the table would be unset; a test holds that there is none.
-struct Reader<'a>(&'a Settings);
-
-impl Reader<'_> {
-    fn text_in(&self, section: &str, group: &str, name: &str) -> Result<Option<String>, Error> {
-        let Some(opt) = options::find(group, name) else { return Ok(None) };
-        Ok(self.0.get_in(section, opt)?.map(|s| s.text).filter(|t| !t.is_empty()))
-    }
-
-    fn text(&self, group: &str, name: &str) -> Result<Option<String>, Error> {
-        self.text_in(group, group, name)
-    }
-
-    fn must(&self, name: &str) -> Result<String, Error> {
-        Ok(self.text("DEFAULT", name)?.unwrap_or_default())
-    }
-
-    fn flag(&self, group: &str, name: &str) -> Result<bool, Error> {
-        Ok(self.text(group, name)?.and_then(|t| options::flag(&t)).unwrap_or(false))
-    }
-
-    fn seconds(text: Option<String>) -> Option<Duration> {
-        text.and_then(|t| t.trim().parse().ok()).filter(|n| *n > 0).map(Duration::from_secs)
-    }
-
-    fn list(&self, group: &str, name: &str) -> Result<Vec<String>, Error> {
-        let text = self.text(group, name)?.unwrap_or_default();
-        let text = text.trim().trim_end_matches(',');
-        Ok(if text.is_empty() { Vec::new() } else { text.split(',').map(|i| i.trim().to_owned()).collect() })
-    }
-
-    /// The value of `[neutron]` when somebody set it, else Mitaka's, else the default.
-    fn neutron(&self, name: &str, mitaka: &str) -> Result<Option<String>, Error> {
-        let set = |group, name| match options::find(group, name) {
-            Some(opt) => Ok(self.0.get(opt)?.filter(|s| s.origin != Origin::Default)),
-            None => Ok(None),
-        };
-        if set("neutron", name)?.is_none() {
-            let (group, key) = mitaka.split_once('.').unwrap_or(("", mitaka));
-            if let Some(old) = set(group, key)? {
-                return Ok(Some(old.text));
-            }
-        }
-        self.text("neutron", name)
-    }
-
-    /// The first of a default pool's names: Mitaka's variables hold a comma list.
-    fn pool(&self, name: &str) -> Result<String, Error> {
-        let text = self.neutron(name, &format!("neutron_client.{name}"))?.unwrap_or_default();
-        Ok(text.split(',').next().unwrap_or_default().trim().to_owned())
-    }
-
-    fn auth(&self) -> Result<Auth, Error> {
-        let section = self.text("neutron", "auth_section")?;
-        let get = |name: &str| self.text_in(section.as_deref().unwrap_or("neutron"), "neutron", name);
-        // Mitaka's keys stand in only where [neutron] itself is asked; `auth_section` names its own.
-        let or = |name: &str, old: &str| match get(name)? {
-            None if section.is_none() => self.text("keystone_client", old),
-            found => Ok(found),
-        };
-        let (user, token) = (or("username", "admin_user")?, or("token", "admin_token")?);
-        let password = or("password", "admin_password")?;
-        let mitaka = get("auth_type")?.is_none() && get("auth_url")?.is_none() && section.is_none() && (user.is_some() || token.is_some());
-        let auth_url = or("auth_url", "auth_uri")?.or_else(|| mitaka.then(|| "http://127.0.0.1:35357/v2.0".to_owned()));
-        let auth_type = get("auth_type")?.or_else(|| {
-            // Mitaka's order: user and password when both are set, else the token.
-            let kind = if user.is_some() && password.is_some() { "password" } else { "token" };
-            mitaka.then(|| kind.to_owned())
-        });
-        Ok(Auth {
-            auth_type,
-            auth_url,
-            username: user,
-            user_id: get("user_id")?,
-            password: password.map(Secret),
-            project_name: or("project_name", "admin_tenant_name")?,
-            project_id: get("project_id")?,
-            user_domain_name: get("user_domain_name")?,
-            user_domain_id: get("user_domain_id")?,
-            project_domain_name: get("project_domain_name")?,
-            project_domain_id: get("project_domain_id")?,
-            default_domain_name: get("default_domain_name")?,
-            default_domain_id: get("default_domain_id")?,
-            domain_name: get("domain_name")?,
-            domain_id: get("domain_id")?,
-            system_scope: get("system_scope")?,
-            trust_id: get("trust_id")?,
-            token: token.map(Secret),
-            application_credential_id: get("application_credential_id")?,
-            application_credential_name: get("application_credential_name")?,
-            application_credential_secret: get("application_credential_secret")?.map(Secret),
-            endpoint: get("endpoint")?,
-        })
-    }
-
-    fn log(&self) -> Result<Log, Error> {
-        let (dir, file) = (self.text("DEFAULT", "log_dir")?, self.text("DEFAULT", "log_file")?);
-        let file = match (dir, file) {
-            (None, file) => file.map(PathBuf::from),
-            (Some(dir), file) => Some(PathBuf::from(dir).join(file.as_deref().unwrap_or("kuryr-server.log"))),
-        };
-        Ok(Log {
-            debug: self.flag("DEFAULT", "debug")?,
-            file,
-            stderr: self.flag("DEFAULT", "use_stderr")?,
-            levels: self.list("DEFAULT", "default_log_levels")?,
-        })
-    }
-
-    fn config(&self) -> Result<Config, Error> {
-        let path = |text: Option<String>| PathBuf::from(text.unwrap_or_default());
-        let neutron = Neutron {
-            // Old files hold any spelling here, and the Python sent the text as it was.
-            enable_dhcp: self.neutron("enable_dhcp", "neutron_client.enable_dhcp")?.is_none_or(|t| options::flag(t.trim()).unwrap_or(true)),
-            default_subnetpool_v4: self.pool("default_subnetpool_v4")?,
-            default_subnetpool_v6: self.pool("default_subnetpool_v6")?,
-            vif_plugging_is_fatal: self
-                .neutron("vif_plugging_is_fatal", "neutron_client.vif_plugging_is_fatal")?
-                .is_some_and(|t| options::flag(&t) == Some(true)),
-            vif_plugging_timeout: Self::seconds(self.neutron("vif_plugging_timeout", "neutron_client.vif_plugging_timeout")?),
-            region_name: self.text("neutron", "region_name")?,
-            endpoint_type: self.text("neutron", "endpoint_type")?.unwrap_or_default(),
-            endpoint_override: self.neutron("endpoint_override", "neutron_client.neutron_uri")?,
-            cafile: self.neutron("cafile", "keystone_client.auth_ca_cert")?.map(PathBuf::from),
-            certfile: self.text("neutron", "certfile")?.map(PathBuf::from),
-            keyfile: self.text("neutron", "keyfile")?.map(PathBuf::from),
-            insecure: self.neutron("insecure", "keystone_client.auth_insecure")?.is_some_and(|t| options::flag(&t) == Some(true)),
-            timeout: Self::seconds(self.text("neutron", "timeout")?),
-        };
-        let binding = Binding {
-            veth_dst_prefix: self.text("binding", "veth_dst_prefix")?.unwrap_or_default(),
-            default_driver: self.text("binding", "default_driver")?.unwrap_or_default(),
-            enabled_drivers: self.list("binding", "enabled_drivers")?,
-            link_iface: self.text("binding", "link_iface")?.unwrap_or_default(),
-        };
-        let ssl = self.flag("DEFAULT", "enable_ssl")?.then_some((self.must("ssl_cert_file")?.into(), self.must("ssl_key_file")?.into()));
-        let host = match self.text("DEFAULT", "host")? {
-            Some(host) => host,
-            None => nix::unistd::gethostname().map(|h| h.to_string_lossy().into_owned()).unwrap_or_default(),
-        };
-        Ok(Config {
-            host,
-            kuryr_uri: self.text("DEFAULT", "kuryr_uri")?,
-            capability_scope: self.must("capability_scope")?,
-            local_default_address_space: self.must("local_default_address_space")?,
-            global_default_address_space: self.must("global_default_address_space")?,
-            default_port_driver: self.must("default_port_driver")?,
-            enabled_port_drivers: self.list("DEFAULT", "enabled_port_drivers")?,
-            process_external_connectivity: self.flag("DEFAULT", "process_external_connectivity")?,
-            ssl,
-            bindir: self.must("bindir")?.into(),
-            subnetpool_name_prefix: self.must("subnetpool_name_prefix")?,
-            log: self.log()?,
-            state_path: path(self.text("kuryr", "state_path")?),
-            socket: path(self.text("kuryr", "socket")?),
-            external_network: self.text("kuryr", "external_network")?,
-            request_timeout: Self::seconds(self.text("kuryr", "request_timeout")?).unwrap_or(Duration::from_secs(20)),
-            neutron,
-            auth: self.auth()?,
-            binding,
-            warnings: self.0.warnings.clone(),
-        })
+        reader::Reader(&settings).config()
     }
 }

@@ -1,4 +1,4 @@
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use super::*;
 
@@ -27,10 +27,10 @@ fn defaults_are_those_of_the_table() {
     assert!(config.neutron.vif_plugging_timeout.is_none() && config.auth.auth_type.is_none() && !config.host.is_empty());
 }
 
-/// A name that [`Reader`] asks for and the table does not have would silently be unset.
+/// A name that the reader asks for and the table does not have would silently be unset.
 #[test]
 fn every_option_asked_for_is_in_the_table() {
-    let source = include_str!("mod.rs");
+    let source = include_str!("reader.rs");
     let mut asked = 0;
     for group in ["DEFAULT", "kuryr", "neutron", "binding"] {
         let start = format!("(\"{group}\", \"");

@@ -76,6 +76,22 @@ pub struct Credentials {
     pub password: String,
 }
 
+impl Credentials {
+    /// The same as keystoneauth's options, by their names.
+    pub fn options(self) -> BTreeMap<String, String> {
+        let options = [
+            ("auth_type", "password".to_owned()),
+            ("auth_url", self.auth_url),
+            ("username", self.username),
+            ("password", self.password),
+            ("project_name", self.project),
+            ("user_domain_name", "Default".to_owned()),
+            ("project_domain_name", "Default".to_owned()),
+        ];
+        options.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+}
+
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Credentials").field("auth_url", &self.auth_url).field("username", &self.username).finish_non_exhaustive()

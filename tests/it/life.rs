@@ -37,14 +37,7 @@ impl Host {
         let controller = Controller::open(settings).unwrap();
         tokio::spawn(controller.clone().serve(listener, pending()));
         let credentials = controller.service_credentials().unwrap();
-        let options = [
-            ("auth_type", "password".to_owned()),
-            ("auth_url", credentials.auth_url),
-            ("username", credentials.username),
-            ("password", credentials.password),
-            ("project_name", credentials.project),
-        ];
-        let cloud = CloudSettings::from_options(&options.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()).unwrap();
+        let cloud = CloudSettings::from_options(&credentials.options()).unwrap();
         let neutron = Neutron::new(cloud).unwrap();
         let (journal, records) = Journal::open(&state.path().join("journal")).unwrap();
         let core = Arc::new(Core::new(core_settings(), neutron.clone(), journal, &records).unwrap());

@@ -1,0 +1,150 @@
+//! The configuration in effect, as the program reads it.
+
+use std::{path::PathBuf, time::Duration};
+
+/// The configuration in effect.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `binding:host_id` of our ports.
+    pub host: String,
+    /// Where to listen on TCP, if at all.
+    pub kuryr_uri: Option<String>,
+    /// `local` or `global`.
+    pub capability_scope: String,
+    /// Default address space of local networks.
+    pub local_default_address_space: String,
+    /// Default address space of global networks.
+    pub global_default_address_space: String,
+    /// Port driver as written: a short name or a Python path.
+    pub default_port_driver: String,
+    /// Port drivers that may be used, as written.
+    pub enabled_port_drivers: Vec<String>,
+    /// Whether exposed ports get a security group.
+    pub process_external_connectivity: bool,
+    /// Certificate and key of the TLS listener when `enable_ssl` is set.
+    pub ssl: Option<(PathBuf, PathBuf)>,
+    /// Directory of binding scripts.
+    pub bindir: PathBuf,
+    /// Prefix of the names of subnet pools.
+    pub subnetpool_name_prefix: String,
+    /// Logging.
+    pub log: Log,
+    /// Directory of the journal.
+    pub state_path: PathBuf,
+    /// Unix socket of the plugin.
+    pub socket: PathBuf,
+    /// External network, by name or id, to which every Docker network that is not internal gets a router.
+    pub external_network: Option<String>,
+    /// How long a call of the engine may take.
+    pub request_timeout: Duration,
+    /// What `[neutron]` says besides authentication.
+    pub neutron: Neutron,
+    /// How to authenticate.
+    pub auth: Auth,
+    /// `[binding]`.
+    pub binding: Binding,
+    /// What the operator should know but what does not stop the start.
+    pub warnings: Vec<String>,
+}
+
+/// Logging options that have an effect.
+#[derive(Debug, Clone, Default)]
+pub struct Log {
+    /// Log debug messages.
+    pub debug: bool,
+    /// The file to append to, `log_dir` applied.
+    pub file: Option<PathBuf>,
+    /// Log to stderr too when there is a file.
+    pub stderr: bool,
+    /// `target=LEVEL` items.
+    pub levels: Vec<String>,
+}
+
+/// `[neutron]` without authentication.
+#[derive(Debug, Clone)]
+pub struct Neutron {
+    /// `enable_dhcp` of new subnets.
+    pub enable_dhcp: bool,
+    /// Name of the default IPv4 subnet pool.
+    pub default_subnetpool_v4: String,
+    /// Name of the default IPv6 subnet pool.
+    pub default_subnetpool_v6: String,
+    /// Fail a container start when its port does not become ACTIVE in time.
+    pub vif_plugging_is_fatal: bool,
+    /// How long to wait for ACTIVE; `None`: as long as the call may take.
+    pub vif_plugging_timeout: Option<Duration>,
+    /// Region in the catalog.
+    pub region_name: Option<String>,
+    /// Interface in the catalog: public, internal or admin.
+    pub endpoint_type: String,
+    /// URL of Neutron in place of the catalog's.
+    pub endpoint_override: Option<String>,
+    /// Certificate authorities.
+    pub cafile: Option<PathBuf>,
+    /// The client's certificate.
+    pub certfile: Option<PathBuf>,
+    /// The client's key.
+    pub keyfile: Option<PathBuf>,
+    /// Do not verify certificates.
+    pub insecure: bool,
+    /// How long an HTTP request may take.
+    pub timeout: Option<Duration>,
+}
+
+/// `[binding]`.
+#[derive(Debug, Clone)]
+pub struct Binding {
+    /// Prefix of interface names in the container.
+    pub veth_dst_prefix: String,
+    /// Binding driver as written.
+    pub default_driver: String,
+    /// Binding drivers that may be used, as written.
+    pub enabled_drivers: Vec<String>,
+    /// The machine's own interface for nested containers, empty when unset.
+    pub link_iface: String,
+}
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub(super) String);
+
+impl Secret {
+    /// The text itself, for the request that needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("****")
+    }
+}
+
+/// The authentication keys of `[neutron]`, of its `auth_section`, or of Mitaka's `[keystone_client]`. Their meaning is keystoneauth's.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs, reason = "each field is the option of the same name, whose help stands in the table of options")]
+pub struct Auth {
+    pub auth_type: Option<String>,
+    pub auth_url: Option<String>,
+    pub username: Option<String>,
+    pub user_id: Option<String>,
+    pub password: Option<Secret>,
+    pub project_name: Option<String>,
+    pub project_id: Option<String>,
+    pub user_domain_name: Option<String>,
+    pub user_domain_id: Option<String>,
+    pub project_domain_name: Option<String>,
+    pub project_domain_id: Option<String>,
+    pub default_domain_name: Option<String>,
+    pub default_domain_id: Option<String>,
+    pub domain_name: Option<String>,
+    pub domain_id: Option<String>,
+    pub system_scope: Option<String>,
+    pub trust_id: Option<String>,
+    pub token: Option<Secret>,
+    pub application_credential_id: Option<String>,
+    pub application_credential_name: Option<String>,
+    pub application_credential_secret: Option<Secret>,
+    pub endpoint: Option<String>,
+}
