@@ -20,6 +20,7 @@ pub mod binding;
 
 pub mod netlink;
 pub mod nft;
+pub mod ovsdb;
 
 pub mod http;
 

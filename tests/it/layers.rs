@@ -5,15 +5,16 @@ use std::{collections::BTreeSet, fs, path::Path};
 const LEAVES: [&str; 5] = ["config", "mac", "metrics", "telemetry", "error"];
 
 /// Module, and what it may name besides itself and the leaves. `app` and `cli` may name all.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("libnetwork", &["core", "http"]),
     ("core", &["journal", "openstack", "binding"]),
     ("journal", &[]),
     ("openstack", &["http"]),
-    ("binding", &["netlink", "nft", "http"]),
+    ("binding", &["netlink", "ovsdb", "nft", "http"]),
     ("controller", &["nft", "netlink", "http"]),
     ("netlink", &[]),
     ("nft", &[]),
+    ("ovsdb", &[]),
     ("http", &[]),
     ("config", &[]),
     ("mac", &[]),
