@@ -1,11 +1,15 @@
 //! Neutron ports: what an endpoint is in the cloud, with its MAC, its addresses, its security groups and its binding to a host.
 
 mod addresses;
+mod policy;
 
 use rusqlite::OptionalExtension;
 use serde_json::{Value, json};
 
-use self::addresses::{keep, resolve};
+use self::{
+    addresses::{keep, resolve},
+    policy::Action,
+};
 use super::{
     attributes::{Attribute, Kind, Preset, computed, fixed, writable},
     error::ApiError,
@@ -77,6 +81,8 @@ const MAC_ATTEMPTS: usize = 16;
 fn create(call: &Call<'_>, mut port: Object) -> Result<Object, ApiError> {
     let network_id = text(&port, "network_id").to_owned();
     let network = NETWORKS.find(call, &network_id)?;
+    policy::check(call, &network, Action::Create, &port)?;
+    policy::check_router(call, &port)?;
     let mac = match port.get("mac_address").and_then(Value::as_str) {
         Some(given) => given_mac(call, &network_id, given, "")?,
         None => random_mac(call, &network_id)?,
@@ -113,6 +119,9 @@ fn create(call: &Call<'_>, mut port: Object) -> Result<Object, ApiError> {
 fn update(call: &Call<'_>, mut port: Object, mut changes: Object) -> Result<Object, ApiError> {
     let id = text(&port, "id").to_owned();
     let network_id = text(&port, "network_id").to_owned();
+    // Read past the caller's eyes: a network that is no longer shared still has its guests' ports.
+    let network = store::find(call.tx, NETWORKS.collection, &network_id)?.unwrap_or_default();
+    policy::check(call, &network, Action::Update, &changes)?;
     if let Some(Value::String(given)) = changes.get("mac_address") {
         let mac = given_mac(call, &network_id, given, &id)?;
         let (old, vif_type) = (text(&port, "mac_address"), text(&port, "binding:vif_type"));
@@ -136,7 +145,11 @@ fn update(call: &Call<'_>, mut port: Object, mut changes: Object) -> Result<Obje
         keep(call, &id, &network_id, &addresses)?;
         changes.insert("fixed_ips".into(), addresses::shown(&addresses));
     }
+    let plugged = changes.contains_key("device_id") || changes.contains_key("device_owner");
     port.extend(changes);
+    if plugged {
+        policy::check_router(call, &port)?;
+    }
     check_security(&mut port, &members)?;
     bind(call, &mut port)?;
     groups::set_port_groups(call.tx, &id, &members)?;

@@ -200,3 +200,59 @@ fn service_ports_and_the_bindings_are_not_for_everyone() {
     cloud.context.project = "q".to_owned();
     assert_eq!(cloud.post(json!({"network_id": NET})).unwrap_err(), (404, "NetworkNotFound"));
 }
+
+#[test]
+fn what_lifts_the_checks_of_a_shared_network_is_not_for_its_guests() {
+    let mut cloud = Cloud::new();
+    let share = format!("UPDATE networks SET document = json_set(document, '$.shared', json('true')) WHERE id = '{NET}'");
+    cloud.store.transact(|tx| Ok(tx.execute(&share, [])?)).unwrap();
+    cloud.context = Context { user: "guest".to_owned(), project: "q".to_owned(), admin: false };
+    let port = cloud.post(json!({"network_id": NET, "device_owner": "compute:kuryr", "fixed_ips": [{"subnet_id": V4}]})).unwrap();
+    let mac = "02:00:00:00:00:0a";
+    let forbidden = [
+        json!({"device_owner": "network:dhcp"}),
+        json!({"device_owner": "network:router_interface"}),
+        json!({"mac_address": mac}),
+        json!({"fixed_ips": [{"subnet_id": V4}, {"subnet_id": V4, "ip_address": "10.0.0.5"}]}),
+        json!({"fixed_ips": [{"ip_address": "10.0.0.5"}]}),
+        json!({"port_security_enabled": false}),
+        json!({"allowed_address_pairs": [{"ip_address": "0.0.0.0/0"}]}),
+        json!({"binding:host_id": "here"}),
+        json!({"binding:profile": {"a": 1}}),
+    ];
+    for change in forbidden.clone() {
+        let mut body = change.clone();
+        body["network_id"] = json!(NET);
+        assert_eq!(cloud.post(body).map(|port| port["id"].clone()).unwrap_err(), (403, "PolicyNotAuthorized"), "create {change}");
+        assert_eq!(cloud.put(&port, change.clone()).map(|_| ()).unwrap_err(), (403, "PolicyNotAuthorized"), "update {change}");
+    }
+    let body = json!({"network_id": NET, "project_id": "p"});
+    assert_eq!(cloud.post(body).unwrap_err(), (403, "PolicyNotAuthorized"));
+    cloud.put(&port, json!({"device_owner": "compute:other", "name": "n", "binding:vnic_type": "normal"})).unwrap();
+
+    // The owner of the network may do all of it but what is the host's; it also sees and removes its guests' ports.
+    cloud.context.project = "p".to_owned();
+    assert_eq!(cloud.list("device_owner", "compute:other").len(), 1);
+    assert_eq!(cloud.put(&port, json!({"name": "mine"})).unwrap_err(), (403, "PolicyNotAuthorized"));
+    cloud.delete(&port).unwrap();
+    let own = cloud.post(json!({"network_id": NET, "device_owner": "network:dhcp", "mac_address": mac})).unwrap();
+    assert_eq!(cloud.put(&own, json!({"mac_address": "02:00:00:00:00:0b"})).unwrap_err(), (403, "PolicyNotAuthorized"));
+    assert_eq!(cloud.put(&own, json!({"binding:host_id": "here"})).unwrap_err(), (403, "PolicyNotAuthorized"));
+}
+
+#[test]
+fn nobody_plugs_a_port_into_the_router_of_another_project() {
+    let mut cloud = Cloud::new();
+    let router = "00000000-0000-4000-8000-00000000000a";
+    let sql = "INSERT INTO routers (id, project_id, name, document) VALUES (?, 'q', '', ?)";
+    let document = json!({"id": router, "project_id": "q"}).to_string();
+    cloud.store.transact(|tx| Ok(tx.execute(sql, (router, document))?)).unwrap();
+    cloud.context = Context { user: "u".to_owned(), project: "p".to_owned(), admin: false };
+    for owner in ["network:router_interface", "network:router_gateway"] {
+        let body = json!({"network_id": NET, "device_owner": owner, "device_id": router});
+        assert_eq!(cloud.post(body).unwrap_err(), (409, "DeviceIDNotOwnedByTenant"), "{owner}");
+        let port = cloud.post(json!({"network_id": NET, "device_id": router})).unwrap();
+        assert_eq!(cloud.put(&port, json!({"device_owner": owner})).unwrap_err(), (409, "DeviceIDNotOwnedByTenant"), "{owner}");
+        cloud.delete(&port).unwrap();
+    }
+}
