@@ -19,7 +19,7 @@ use super::{
     error::ApiError,
     neutron::{base, run},
     query::{self, Query},
-    resource::{Resource, as_stored},
+    resource::{Resource, as_is, as_stored},
     store::Object,
 };
 
@@ -45,6 +45,7 @@ const AGENTS: Resource = Resource {
     create: |_, _| Err(ApiError::forbidden("rule:create_agent")),
     update: |_, _, _| Err(ApiError::forbidden("rule:update_agent")),
     delete: |_, _| Err(ApiError::forbidden("rule:delete_agent")),
+    before_list: as_is,
     view: as_stored,
 };
 

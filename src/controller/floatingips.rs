@@ -11,14 +11,14 @@ use super::{
     error::ApiError,
     networks::NETWORKS,
     ports::PORTS,
-    resource::{Call, Resource, flag, text},
+    resource::{Call, Resource, as_is, flag, text},
     routers::{GATEWAY, INTERFACE, fixed_ips, make_port, ports},
     store::{self, Object},
 };
 
 const ATTRIBUTES: &[Attribute] = &[
     fixed("floating_network_id", Kind::Id, Preset::Required),
-    fixed("floating_ip_address", Kind::Address, Preset::Null),
+    fixed("floating_ip_address", Kind::Address, Preset::Null).for_admins(),
     fixed("subnet_id", Kind::Id, Preset::Null),
     writable("port_id", Kind::Id, Preset::Null),
     writable("fixed_ip_address", Kind::Address, Preset::Null),
@@ -38,6 +38,7 @@ pub const FLOATINGIPS: Resource = Resource {
     create,
     update,
     delete,
+    before_list: as_is,
     view,
 };
 

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{
     attributes::{Attribute, Kind, Preset, computed, fixed, writable},
     error::ApiError,
-    resource::{Call, Resource, flag, merge, text},
+    resource::{Call, Resource, as_is, merge, text},
     store::{self, Object},
     subnets,
 };
@@ -39,6 +39,7 @@ pub const NETWORKS: Resource = Resource {
     create,
     update,
     delete,
+    before_list: as_is,
     view,
 };
 
@@ -53,7 +54,6 @@ fn create(call: &Call<'_>, mut network: Object) -> Result<Object, ApiError> {
     if network.get("mtu").and_then(|mtu| mtu.as_i64()).unwrap_or(0) == 0 {
         network.insert("mtu".into(), json!(DEFAULT_MTU));
     }
-    network.insert("status".into(), json!("ACTIVE"));
     network.insert("availability_zones".into(), json!([]));
     network.insert("ipv4_address_scope".into(), json!(null));
     network.insert("ipv6_address_scope".into(), json!(null));
@@ -73,10 +73,9 @@ fn check_mtu(network: &Object) -> Result<(), ApiError> {
 
 fn update(call: &Call<'_>, network: Object, changes: Object) -> Result<Object, ApiError> {
     check_mtu(&changes)?;
-    if changes.contains_key("shared") {
-        subnets::share(call, text(&network, "id"), flag(&changes, "shared"))?;
-    }
-    merge(call, network, changes)
+    let network = merge(call, network, changes)?;
+    subnets::share(call, &network)?;
+    Ok(network)
 }
 
 /// Refuses while ports remain; the subnets go with the network.
@@ -97,5 +96,7 @@ fn view(call: &Call<'_>, network: &mut Object) -> Result<(), ApiError> {
     let mut query = call.tx.prepare_cached("SELECT id FROM subnets WHERE network_id = ? ORDER BY rowid")?;
     let ids = query.query_map([text(network, "id")], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
     network.insert("subnets".into(), json!(ids));
+    let up = network.get("admin_state_up") != Some(&json!(false));
+    network.insert("status".into(), json!(if up { "ACTIVE" } else { "DOWN" }));
     Ok(())
 }

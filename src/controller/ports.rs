@@ -1,6 +1,6 @@
 //! Neutron ports: what an endpoint is in the cloud, with its MAC, its addresses, its security groups and its binding to a host.
 
-mod addresses;
+pub mod addresses;
 mod policy;
 
 use rusqlite::OptionalExtension;
@@ -15,7 +15,7 @@ use super::{
     error::ApiError,
     groups,
     networks::NETWORKS,
-    resource::{Call, Resource, flag, text},
+    resource::{Call, Resource, as_is, flag, text},
     store::{self, Object},
 };
 use crate::mac::MacAddr;
@@ -51,6 +51,7 @@ pub const PORTS: Resource = Resource {
     create,
     update,
     delete,
+    before_list: as_is,
     view,
 };
 
@@ -105,7 +106,7 @@ fn create(call: &Call<'_>, mut port: Object) -> Result<Object, ApiError> {
     bind(call, &mut port)?;
     port.insert("status".into(), json!("DOWN"));
     let wanted = port.remove("fixed_ips");
-    let addresses = resolve(call, &network_id, wanted.as_ref(), &[])?;
+    let addresses = resolve(call, &port, wanted.as_ref(), &[])?;
     port.insert("fixed_ips".into(), addresses::shown(&addresses));
     store::insert(call.tx, PORTS.collection, PORTS.columns, &port).map_err(|error| match store::is_constraint(&error) {
         true => mac_in_use(&network_id, &mac),
@@ -132,21 +133,27 @@ fn update(call: &Call<'_>, mut port: Object, mut changes: Object) -> Result<Obje
             );
             return Err(ApiError::conflict("PortBound", message));
         }
+        if mac != old {
+            // Addresses that come from the MAC follow it.
+            let same = port.get("fixed_ips").cloned().unwrap_or_default();
+            changes.entry("fixed_ips").or_insert(same);
+        }
         changes.insert("mac_address".into(), json!(mac));
     }
     let members = match changes.remove("security_groups") {
         Some(wanted) => known_groups(call, &wanted)?,
         None => groups::groups_of_port(call.tx, &id)?,
     };
-    if let Some(wanted) = changes.remove("fixed_ips") {
-        let previous = addresses::of_port(&port)?;
-        call.tx.execute("DELETE FROM port_addresses WHERE port_id = ?", [&id])?;
-        let addresses = resolve(call, &network_id, Some(&wanted), &previous)?;
-        keep(call, &id, &network_id, &addresses)?;
-        changes.insert("fixed_ips".into(), addresses::shown(&addresses));
-    }
+    let wanted = changes.remove("fixed_ips");
     let plugged = changes.contains_key("device_id") || changes.contains_key("device_owner");
     port.extend(changes);
+    if let Some(wanted) = wanted {
+        let previous = addresses::of_port(&port)?;
+        call.tx.execute("DELETE FROM port_addresses WHERE port_id = ?", [&id])?;
+        let addresses = resolve(call, &port, Some(&wanted), &previous)?;
+        keep(call, &id, &network_id, &addresses)?;
+        port.insert("fixed_ips".into(), addresses::shown(&addresses));
+    }
     if plugged {
         policy::check_router(call, &port)?;
     }
@@ -169,6 +176,10 @@ fn delete(_call: &Call<'_>, port: &Object) -> Result<(), ApiError> {
 fn view(call: &Call<'_>, port: &mut Object) -> Result<(), ApiError> {
     let members = groups::groups_of_port(call.tx, text(port, "id"))?;
     port.insert("security_groups".into(), json!(members));
+    // What the datapath reported last stays in the store for the time when the port is switched on again.
+    if port.get("admin_state_up") == Some(&json!(false)) {
+        port.insert("status".into(), json!("DOWN"));
+    }
     if !call.context.admin {
         port.retain(|name, _| !ADMIN_FIELDS.contains(&name.as_str()));
     }

@@ -16,7 +16,7 @@ pub type Query = Vec<(String, String)>;
 
 /// Names that a query may hold besides attributes.
 const RESERVED: &[&str] =
-    &["fields", "sort_key", "sort_dir", "limit", "marker", "page_reverse", "tags", "tags-any", "not-tags", "not-tags-any", "tenant_id"];
+    &["fields", "sort_key", "sort_dir", "limit", "marker", "page_reverse", "tags", "tags-any", "not-tags", "not-tags-any"];
 
 fn values<'q>(query: &'q Query, name: &str) -> Vec<&'q str> {
     query.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str()).collect()
@@ -30,7 +30,11 @@ pub fn page(resource: &Resource, mut objects: Vec<Object>, query: &Query, url: &
             return Err(ApiError::bad_request("HTTPBadRequest", format!("['{name}'] is invalid attribute for filtering")));
         }
         let wanted = values(query, name);
-        objects.retain(|object| object.get(name).is_some_and(|value| wanted.iter().any(|text| matches(name, value, text))));
+        if name == "fixed_ips" {
+            objects.retain(|object| has_address(object, &wanted));
+            continue;
+        }
+        objects.retain(|object| object.get(name).is_some_and(|value| wanted.iter().any(|text| matches(value, text))));
     }
     objects.retain(|object| tags_match(object, query));
     let limit = match values(query, "limit").last() {
@@ -88,17 +92,24 @@ pub fn project_fields(object: Object, query: &Query) -> Object {
     object.into_iter().filter(|(name, _)| fields.contains(&name.as_str())).collect()
 }
 
-fn matches(name: &str, value: &Value, text: &str) -> bool {
+/// Whether one of a port's addresses is as `fixed_ips=key=value` asks, given several times: values of one key are alternatives, those of
+/// different keys must be true of the same address.
+fn has_address(port: &Object, wanted: &[&str]) -> bool {
+    let pairs: Option<Vec<(&str, &str)>> = wanted.iter().map(|text| text.split_once('=')).collect();
+    let Some(pairs) = pairs else { return false };
+    let keys: HashSet<&str> = pairs.iter().map(|(key, _)| *key).collect();
+    let fits = |entry: &Value, key: &str, value: &str| match key {
+        "ip_address_substr" => entry.get("ip_address").is_some_and(|address| plain(address).contains(value)),
+        _ => entry.get(key).is_some_and(|found| plain(found) == value),
+    };
+    let list = port.get("fixed_ips").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    list.iter().any(|entry| keys.iter().all(|key| pairs.iter().any(|(name, value)| name == key && fits(entry, key, value))))
+}
+
+fn matches(value: &Value, text: &str) -> bool {
     match value {
         Value::Bool(flag) => boolean(&json!(text)) == Some(*flag),
         Value::Null => text.is_empty() || text == "None",
-        Value::Array(list) if name == "fixed_ips" => {
-            let Some((key, wanted)) = text.split_once('=') else { return false };
-            list.iter().any(|entry| match key {
-                "ip_address_substr" => entry.get("ip_address").is_some_and(|address| plain(address).contains(wanted)),
-                _ => entry.get(key).is_some_and(|found| plain(found) == wanted),
-            })
-        }
         Value::Array(list) => list.iter().any(|entry| plain(entry) == text),
         other => plain(other) == text,
     }

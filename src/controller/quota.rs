@@ -5,17 +5,12 @@ use std::collections::BTreeMap;
 pub mod api;
 pub mod usage;
 
-/// A resource with a quota and Neutron's default for it; -1 is no limit.
-const DEFAULTS: &[(&str, i64)] = &[
-    ("floatingip", 50),
-    ("network", 100),
-    ("port", 500),
-    ("router", 10),
-    ("security_group", 10),
-    ("security_group_rule", 100),
-    ("subnet", 100),
-    ("subnetpool", -1),
-];
+/// The resources with a quota, by name.
+const RESOURCES: &[&str] = &["floatingip", "network", "port", "router", "security_group", "security_group_rule", "subnet", "subnetpool"];
+
+/// A project's limit unless an administrator sets one: none. Neutron's own (500 ports) protect a cloud from its tenants; here they would
+/// only stop a machine whose containers are its one tenant.
+const DEFAULT: i64 = -1;
 
 /// Neutron keeps limits in a 32-bit column.
 const MAX_LIMIT: i64 = 2_147_483_647;
@@ -60,7 +55,7 @@ pub struct Limits(BTreeMap<&'static str, i64>);
 
 impl Default for Limits {
     fn default() -> Self {
-        Self(DEFAULTS.iter().copied().collect())
+        Self(RESOURCES.iter().map(|resource| (*resource, DEFAULT)).collect())
     }
 }
 
@@ -77,7 +72,7 @@ impl Limits {
     pub fn parse(body: &serde_json::Map<String, serde_json::Value>) -> Result<Vec<(&'static str, i64)>, QuotaError> {
         body.iter()
             .map(|(name, value)| {
-                let &(resource, _) = DEFAULTS.iter().find(|(known, _)| known == name).ok_or_else(|| QuotaError::Unknown(name.clone()))?;
+                let &resource = RESOURCES.iter().find(|known| *known == name).ok_or_else(|| QuotaError::Unknown(name.clone()))?;
                 let number = value.as_i64().or_else(|| value.as_str()?.parse().ok()).filter(|limit| (-1..=MAX_LIMIT).contains(limit));
                 number.map(|limit| (resource, limit)).ok_or_else(|| QuotaError::Limit { resource, value: value.to_string() })
             })
@@ -126,6 +121,8 @@ mod tests {
     #[test]
     fn the_last_one_fits_and_the_next_does_not() {
         let mut limits = Limits::default();
+        assert_eq!(limits.check("port", u64::MAX, 1), Ok(()));
+        limits.set([("port", 500)]);
         assert_eq!(limits.check("port", 499, 1), Ok(()));
         assert_eq!(limits.check("port", 500, 1), Err(QuotaError::Over("port")));
         assert_eq!(limits.check("port", 498, 3), Err(QuotaError::Over("port")));

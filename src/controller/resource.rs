@@ -45,6 +45,8 @@ pub struct Resource {
     pub update: fn(&Call<'_>, Object, Object) -> Result<Object, ApiError>,
     /// Removes what hangs on the object, or refuses; the caller removes the object.
     pub delete: fn(&Call<'_>, &Object) -> Result<(), ApiError>,
+    /// Makes what a list must show although nobody has made it yet.
+    pub before_list: fn(&Call<'_>, &Query) -> Result<(), ApiError>,
     /// Adds what is not stored but computed, such as a network's subnets.
     pub view: fn(&Call<'_>, &mut Object) -> Result<(), ApiError>,
 }
@@ -63,6 +65,11 @@ pub fn flag(object: &Object, name: &str) -> bool {
 pub fn merge(_call: &Call<'_>, mut object: Object, changes: Object) -> Result<Object, ApiError> {
     object.extend(changes);
     Ok(object)
+}
+
+/// A list that shows what is there.
+pub fn as_is(_call: &Call<'_>, _query: &Query) -> Result<(), ApiError> {
+    Ok(())
 }
 
 /// A view without computed fields.
@@ -140,6 +147,7 @@ impl Resource {
 
     /// GET on the collection.
     pub fn list(&self, call: &Call<'_>, query: &Query, url: &str) -> Result<Value, ApiError> {
+        (self.before_list)(call, query)?;
         // An indexed column narrows the rows that are read; the filters then run over what is left.
         let narrow = query.iter().find(|(name, _)| {
             (name == "id" || self.columns.contains(&name.as_str())) && query.iter().filter(|(other, _)| other == name).count() == 1

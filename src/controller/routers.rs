@@ -11,7 +11,7 @@ use super::{
     error::ApiError,
     networks::NETWORKS,
     ports::PORTS,
-    resource::{Call, Resource, as_stored, flag, text},
+    resource::{Call, Resource, as_is, as_stored, flag, text},
     store::{self, Object},
 };
 
@@ -38,6 +38,7 @@ pub const ROUTERS: Resource = Resource {
     create,
     update,
     delete,
+    before_list: as_is,
     view: as_stored,
 };
 
@@ -140,6 +141,12 @@ fn set_gateway(call: &Call<'_>, router: &mut Object, wanted: &Value) -> Result<(
     };
     if let Some(unknown) = wanted.keys().find(|key| !["network_id", "enable_snat", "external_fixed_ips"].contains(&key.as_str())) {
         return Err(ApiError::invalid_input("external_gateway_info", format!("Unexpected keys supplied: {unknown}")));
+    }
+    // Neutron's policy: the others get SNAT and an address of the network's choice.
+    if let Some(name) = ["enable_snat", "external_fixed_ips"].iter().find(|name| wanted.contains_key(**name))
+        && !call.context.admin
+    {
+        return Err(ApiError::forbidden(&format!("rule:update_router:external_gateway_info:{name}")));
     }
     let network = text(wanted, "network_id");
     if network.is_empty() {

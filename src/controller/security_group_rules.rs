@@ -4,7 +4,7 @@ use super::{
     attributes::{Attribute, Kind, Preset, computed, fixed},
     error::ApiError,
     groups,
-    resource::{Call, Resource, as_stored, text},
+    resource::{Call, Resource, as_is, as_stored, text},
     rule::{Match, Remote},
     security_groups::SECURITY_GROUPS,
     store::{self, Object},
@@ -35,6 +35,7 @@ pub const SECURITY_GROUP_RULES: Resource = Resource {
     create,
     update,
     delete: |_, _| Ok(()),
+    before_list: as_is,
     view: as_stored,
 };
 

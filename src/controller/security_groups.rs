@@ -6,6 +6,7 @@ use super::{
     attributes::{Attribute, Kind, Preset, computed, writable},
     error::ApiError,
     groups::{self, DEFAULT_NAME},
+    query::Query,
     resource::{Call, Resource, merge, text},
     rule::Match,
     store::{self, Object},
@@ -29,8 +30,20 @@ pub const SECURITY_GROUPS: Resource = Resource {
     create,
     update,
     delete,
+    before_list,
     view,
 };
+
+/// A project has its default group when it first looks, as in Neutron; an administrator may look at another project's.
+fn before_list(call: &Call<'_>, query: &Query) -> Result<(), ApiError> {
+    let asked = query.iter().find(|(name, _)| name == "project_id" || name == "tenant_id").map(|(_, project)| project.as_str());
+    let project = asked.filter(|_| call.context.admin).unwrap_or(&call.context.project);
+    let mut query = call.tx.prepare_cached("SELECT EXISTS (SELECT 1 FROM projects WHERE id = ?)")?;
+    if query.query_row([project], |row| row.get(0))? {
+        groups::ensure_default(call.tx, project)?;
+    }
+    Ok(())
+}
 
 fn create(call: &Call<'_>, mut object: Object) -> Result<Object, ApiError> {
     let (id, project) = (text(&object, "id").to_owned(), text(&object, "project_id").to_owned());

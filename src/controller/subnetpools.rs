@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     attributes::{Attribute, Kind, Preset, computed, fixed, plain, writable},
     error::ApiError,
-    resource::{Call, Resource, as_stored, flag, text},
+    resource::{Call, Resource, as_is, as_stored, flag, text},
     store::{self, Object},
 };
 
@@ -34,6 +34,7 @@ pub const SUBNETPOOLS: Resource = Resource {
     create,
     update,
     delete,
+    before_list: as_is,
     view: as_stored,
 };
 

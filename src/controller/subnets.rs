@@ -9,7 +9,9 @@ use super::{
     attributes::{Attribute, Kind, Preset, computed, fixed, plain, writable},
     error::ApiError,
     networks::NETWORKS,
-    resource::{Call, Resource, flag, text},
+    ports::addresses,
+    resource::{Call, Resource, as_is, flag, text},
+    routers::INTERFACE,
     store::{self, Object},
     subnetpools::{SUBNETPOOLS, allocate, overlap},
 };
@@ -43,6 +45,7 @@ pub const SUBNETS: Resource = Resource {
     create,
     update,
     delete,
+    before_list: as_is,
     view,
 };
 
@@ -73,9 +76,11 @@ fn create(call: &Call<'_>, mut subnet: Object) -> Result<Object, ApiError> {
         subnet.insert("allocation_pools".into(), json!(pools));
     }
     check(&subnet, cidr)?;
-    // Not shown: it lets those who see a shared network see its subnets.
-    subnet.insert("shared".into(), json!(flag(&network, "shared")));
+    subnet.insert("shared".into(), json!(is_open(&network)));
     SUBNETS.insert(call, &subnet)?;
+    if addresses::is_auto(&subnet) {
+        addresses::extend(call, &subnet)?;
+    }
     Ok(subnet)
 }
 
@@ -225,14 +230,16 @@ fn check_ipv6_modes(subnet: &Object, cidr: IpNet) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Refuses while ports have addresses of the subnet; a DHCP server's port only loses its address, as in Neutron.
+/// Refuses while ports have addresses of the subnet. A DHCP server's port only loses its address, as in Neutron, and so does every port but
+/// a router's in a subnet where hosts make their addresses themselves.
 fn delete(call: &Call<'_>, subnet: &Object) -> Result<(), ApiError> {
     let id = text(subnet, "id");
     let mut query = call.tx.prepare_cached("SELECT DISTINCT port_id FROM port_addresses WHERE subnet_id = ?")?;
     let ids = query.query_map([id], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
     for port in ids {
         let Some(mut port) = store::find(call.tx, "ports", &port)? else { continue };
-        if text(&port, "device_owner") != "network:dhcp" {
+        let owner = text(&port, "device_owner");
+        if owner != "network:dhcp" && (owner == INTERFACE || !addresses::is_auto(subnet)) {
             let message = format!("Unable to complete operation on subnet {id}: One or more ports have an IP allocation from this subnet.");
             return Err(ApiError::conflict("SubnetInUse", message));
         }
@@ -250,11 +257,16 @@ fn view(_call: &Call<'_>, subnet: &mut Object) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Lets the subnets of a network be seen as the network is.
-pub fn share(call: &Call<'_>, network: &str, shared: bool) -> Result<(), ApiError> {
+/// Lets the subnets of a network be seen by those who see the network.
+pub fn share(call: &Call<'_>, network: &Object) -> Result<(), ApiError> {
     let sql = "UPDATE subnets SET document = json_set(document, '$.shared', json(?2)) WHERE network_id = ?1";
-    call.tx.execute(sql, (network, shared.to_string()))?;
+    call.tx.execute(sql, (text(network, "id"), is_open(network).to_string()))?;
     Ok(())
+}
+
+/// Whether other projects see the network. Its subnets keep that as `shared`, which they do not show.
+fn is_open(network: &Object) -> bool {
+    flag(network, "shared") || flag(network, "router:external")
 }
 
 fn items<'o>(object: &'o Object, name: &str) -> &'o [Value] {

@@ -49,9 +49,11 @@ async fn all(
     run(controller, headers, false, move |call| -> Result<Answer, ApiError> {
         let resource = resource(&collection)?;
         let object = found(call, resource, &id, &method)?;
+        let mut status = StatusCode::OK;
         let tags = match method {
             Method::PUT => tag::parse(&Value::Object(body_object(&body)?))?,
             Method::POST => {
+                status = StatusCode::CREATED;
                 let more = tag::parse(&Value::Object(body_object(&body)?))?;
                 tag::add(&tags_of(&object), more.iter().map(String::as_str))?
             }
@@ -62,7 +64,7 @@ async fn all(
             _ => return Ok((StatusCode::OK, Some(json!({"tags": tags_of(&object)})), resource.collection)),
         };
         keep(call, resource, object, &tags)?;
-        Ok((StatusCode::OK, Some(json!({"tags": tags})), resource.collection))
+        Ok((status, Some(json!({"tags": tags})), resource.collection))
     })
     .await
 }

@@ -6,11 +6,15 @@ use ipnet::IpNet;
 use rusqlite::OptionalExtension;
 use serde_json::{Value, json};
 
-use crate::controller::{
-    alloc,
-    error::ApiError,
-    resource::{Call, text},
-    store::{self, Object},
+use crate::{
+    controller::{
+        alloc,
+        error::ApiError,
+        resource::{Call, text},
+        routers::INTERFACE,
+        store::{self, Object},
+    },
+    mac::MacAddr,
 };
 
 /// One address of a port.
@@ -53,25 +57,90 @@ fn allocated(ip: IpAddr, subnet: &str) -> ApiError {
     ApiError::conflict("IpAddressAlreadyAllocated", format!("IP address {ip} already allocated in subnet {subnet}"))
 }
 
+/// Whether hosts make their addresses in the subnet themselves, out of their MACs.
+pub fn is_auto(subnet: &Object) -> bool {
+    ["ipv6_address_mode", "ipv6_ra_mode"].iter().any(|mode| ["slaac", "dhcpv6-stateless"].contains(&text(subnet, mode)))
+}
+
+/// The address that a host with the port's MAC makes in an IPv6 subnet (RFC 4291, appendix A).
+fn made_of_mac(subnet: &Object, port: &Object) -> Result<FixedIp, ApiError> {
+    let cidr: IpNet = text(subnet, "cidr").parse().map_err(ApiError::internal)?;
+    let MacAddr([a, b, c, d, e, f]) = text(port, "mac_address").parse().map_err(ApiError::internal)?;
+    let host = u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f]);
+    let ip = alloc::address(alloc::number(cidr.network()) | u128::from(host));
+    Ok(FixedIp { subnet: text(subnet, "id").to_owned(), ip })
+}
+
+/// Gives the ports of a network their addresses in a new subnet where hosts make them themselves.
+pub fn extend(call: &Call<'_>, subnet: &Object) -> Result<(), ApiError> {
+    let network = text(subnet, "network_id");
+    for mut port in store::select(call.tx, "ports", Some(("network_id", network)))? {
+        let fixed = made_of_mac(subnet, &port)?;
+        // An address that somebody has is no reason to refuse the subnet.
+        if text(&port, "device_owner") == INTERFACE || taken(call, network, fixed.ip)? {
+            continue;
+        }
+        keep(call, text(&port, "id"), network, std::slice::from_ref(&fixed))?;
+        let mut addresses = of_port(&port)?;
+        addresses.push(fixed);
+        port.insert("fixed_ips".into(), shown(&addresses));
+        store::replace(call.tx, "ports", &["id"], &port)?;
+    }
+    Ok(())
+}
+
 /// The addresses for a request's `fixed_ips`; without one, an address of each family that the network has. An entry that names only the
-/// subnet keeps the address that the port has there in `previous`.
-pub fn resolve(call: &Call<'_>, network: &str, wanted: Option<&Value>, previous: &[FixedIp]) -> Result<Vec<FixedIp>, ApiError> {
+/// subnet keeps the address that the port has there in `previous`. Subnets where hosts make their addresses themselves are always among
+/// them, but for a router's port. `port` has its network, MAC and owner.
+pub fn resolve(call: &Call<'_>, port: &Object, wanted: Option<&Value>, previous: &[FixedIp]) -> Result<Vec<FixedIp>, ApiError> {
+    let network = text(port, "network_id");
     let subnets = store::select(call.tx, "subnets", Some(("network_id", network)))?;
-    let Some(wanted) = wanted else { return one_of_each_family(call, network, &subnets) };
+    let router = text(port, "device_owner") == INTERFACE;
+    let mut chosen = match wanted {
+        Some(wanted) => of_entries(call, network, &subnets, wanted, previous, router)?,
+        None => one_of_each_family(call, network, &subnets)?,
+    };
+    for subnet in subnets.iter().filter(|subnet| !router && is_auto(subnet)) {
+        let fixed = made_of_mac(subnet, port)?;
+        if taken(call, network, fixed.ip)? {
+            return Err(allocated(fixed.ip, &fixed.subnet));
+        }
+        chosen.push(fixed);
+    }
+    Ok(chosen)
+}
+
+/// What the entries of `fixed_ips` ask for.
+fn of_entries(
+    call: &Call<'_>,
+    network: &str,
+    subnets: &[Object],
+    wanted: &Value,
+    previous: &[FixedIp],
+    router: bool,
+) -> Result<Vec<FixedIp>, ApiError> {
     let entries = wanted.as_array().map(Vec::as_slice).unwrap_or_default();
     let mut open: Vec<&Object> = Vec::new();
     let mut chosen: Vec<FixedIp> = Vec::new();
     // The named addresses come first, so that no free choice takes one of them.
     for entry in entries {
-        let subnet = named_subnet(call, network, &subnets, entry)?;
+        let subnet = named_subnet(call, network, subnets, entry)?;
         match (subnet, given(entry, "ip_address")?) {
             (subnet, Some(address)) => {
-                let fixed = named_address(network, &subnets, subnet, parsed(address)?)?;
+                let fixed = named_address(network, subnets, subnet, parsed(address)?)?;
+                if !router && subnets.iter().any(|subnet| text(subnet, "id") == fixed.subnet && is_auto(subnet)) {
+                    // Clients send back what they were shown; the address is made again from the MAC.
+                    if previous.contains(&fixed) {
+                        continue;
+                    }
+                    return Err(on_auto(&fixed));
+                }
                 if chosen.contains(&fixed) || taken(call, network, fixed.ip)? {
                     return Err(allocated(fixed.ip, &fixed.subnet));
                 }
                 chosen.push(fixed);
             }
+            (Some(subnet), None) if !router && is_auto(subnet) => {}
             (Some(subnet), None) => open.push(subnet),
             (None, None) => return Err(ApiError::invalid_input("fixed_ips", "an entry needs 'subnet_id' or 'ip_address'")),
         }
@@ -90,7 +159,7 @@ pub fn resolve(call: &Call<'_>, network: &str, wanted: Option<&Value>, previous:
 fn one_of_each_family(call: &Call<'_>, network: &str, subnets: &[Object]) -> Result<Vec<FixedIp>, ApiError> {
     let mut chosen = Vec::new();
     for version in [4, 6] {
-        let mut family = subnets.iter().filter(|subnet| subnet.get("ip_version") == Some(&json!(version))).peekable();
+        let mut family = subnets.iter().filter(|subnet| subnet.get("ip_version") == Some(&json!(version)) && !is_auto(subnet)).peekable();
         if family.peek().is_none() {
             continue;
         }
@@ -104,6 +173,14 @@ fn one_of_each_family(call: &Call<'_>, network: &str, subnets: &[Object]) -> Res
         chosen.push(found.ok_or_else(|| exhausted(network))?);
     }
     Ok(chosen)
+}
+
+fn on_auto(fixed: &FixedIp) -> ApiError {
+    let message = format!(
+        "IPv6 address {} cannot be directly assigned to a port on subnet {} as the subnet is configured for automatic addresses",
+        fixed.ip, fixed.subnet
+    );
+    ApiError::bad_request("AllocationOnAutoAddressSubnet", message)
 }
 
 fn exhausted(network: &str) -> ApiError {

@@ -54,7 +54,11 @@ impl Cloud {
     }
 
     fn list(&self, name: &str, value: &str) -> Vec<Value> {
-        let query: Query = vec![(name.to_owned(), value.to_owned())];
+        self.filter(&[(name, value)])
+    }
+
+    fn filter(&self, filters: &[(&str, &str)]) -> Vec<Value> {
+        let query: Query = filters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         self.run(|call| PORTS.list(call, &query, "")).unwrap()["ports"].as_array().unwrap().clone()
     }
 }
@@ -130,6 +134,24 @@ fn an_update_of_fixed_ips_keeps_what_it_can_and_frees_the_rest() {
     assert_eq!(cloud.list("fixed_ips", "ip_address=10.0.0.3").len(), 1);
     assert_eq!(cloud.list("fixed_ips", &format!("subnet_id={V4}")).len(), 2);
     assert_eq!(cloud.list("fixed_ips", &format!("subnet_id={V6}")).len(), 0);
+}
+
+#[test]
+fn filters_by_fixed_ip_mean_one_address_of_the_port() {
+    let cloud = Cloud::new();
+    let both = json!([{"ip_address": "10.0.0.2"}, {"ip_address": "fd00::7"}]);
+    let port = cloud.post(json!({"network_id": NET, "fixed_ips": both})).unwrap();
+    cloud.post(json!({"network_id": OTHER, "fixed_ips": [{"ip_address": "10.0.0.2"}]})).unwrap();
+    let (v4, v6, near) = (format!("subnet_id={V4}"), format!("subnet_id={V6}"), "ip_address=10.0.0.2");
+    let found = |filters: &[&str]| -> usize {
+        let filters: Vec<(&str, &str)> = filters.iter().map(|filter| ("fixed_ips", *filter)).collect();
+        cloud.filter(&filters).len()
+    };
+    assert_eq!((found(&[near]), found(&[near, &v4]), found(&[near, &v6])), (2, 1, 0));
+    // Values of one key are alternatives, those of different keys belong to one address.
+    assert_eq!((found(&[near, "ip_address=fd00::7", &v6]), found(&[&v4, &v6]), found(&[near, &v4, &v6])), (1, 1, 1));
+    assert_eq!((found(&["ip_address_substr=0.0.2", &v4]), found(&["ip_address_substr=00::", &v4])), (1, 0));
+    assert_eq!(cloud.filter(&[("fixed_ips", near), ("id", port["id"].as_str().unwrap())]).len(), 1);
 }
 
 #[test]
@@ -255,4 +277,39 @@ fn nobody_plugs_a_port_into_the_router_of_another_project() {
         assert_eq!(cloud.put(&port, json!({"device_owner": owner})).unwrap_err(), (409, "DeviceIDNotOwnedByTenant"), "{owner}");
         cloud.delete(&port).unwrap();
     }
+}
+
+#[test]
+fn addresses_of_autoconfigured_subnets_come_from_the_mac() {
+    let cloud = Cloud::new();
+    let auto = "00000000-0000-4000-8000-00000000000c";
+    let document = json!({"id": auto, "network_id": OTHER, "ip_version": 6, "cidr": "fd01::/64", "ipv6_address_mode": "slaac",
+        "allocation_pools": [{"start": "fd01::2", "end": "fd01::ffff:ffff:ffff:ffff"}]});
+    let sql = "INSERT INTO subnets (id, project_id, name, network_id, document) VALUES (?, 'p', '', ?, ?)";
+    cloud.store.transact(|tx| Ok(tx.execute(sql, (auto, OTHER, document.to_string()))?)).unwrap();
+    let mac = "02:00:00:00:00:0a";
+    let port = cloud.post(json!({"network_id": OTHER, "mac_address": mac})).unwrap();
+    assert_eq!(ips(&port), ["10.0.0.2", "fd01::ff:fe00:a"]);
+    // It comes with every address, asked for or not, and cannot be chosen.
+    let fixed = json!([{"ip_address": "10.0.0.6"}]);
+    assert_eq!(ips(&cloud.put(&port, json!({"fixed_ips": fixed})).unwrap()), ["10.0.0.6", "fd01::ff:fe00:a"]);
+    let named = json!({"network_id": OTHER, "fixed_ips": [{"subnet_id": auto}], "mac_address": "02:00:00:00:00:0b"});
+    assert_eq!(ips(&cloud.post(named).unwrap()), ["fd01::ff:fe00:b"]);
+    let chosen = json!({"network_id": OTHER, "fixed_ips": [{"subnet_id": auto, "ip_address": "fd01::5"}]});
+    assert_eq!(cloud.post(chosen).unwrap_err(), (400, "AllocationOnAutoAddressSubnet"));
+    // A new MAC is a new address.
+    assert_eq!(ips(&cloud.put(&port, json!({"mac_address": "02:00:00:00:00:0c"})).unwrap()), ["10.0.0.6", "fd01::ff:fe00:c"]);
+    // A router's port has the address it asks for.
+    let router = json!({"network_id": OTHER, "device_owner": "network:router_interface", "fixed_ips": [{"ip_address": "fd01::1"}]});
+    assert_eq!(ips(&cloud.post(router).unwrap()), ["fd01::1"]);
+}
+
+#[test]
+fn a_port_that_is_switched_off_is_down() {
+    let cloud = Cloud::new();
+    let port = cloud.post(json!({"network_id": NET, "binding:host_id": "here"})).unwrap();
+    cloud.store.set_port_status(&[port["id"].as_str().unwrap().to_owned()], "ACTIVE").unwrap();
+    assert_eq!(cloud.put(&port, json!({"admin_state_up": false})).unwrap()["status"], json!("DOWN"));
+    assert_eq!((cloud.list("status", "DOWN").len(), cloud.list("status", "ACTIVE").len()), (1, 0));
+    assert_eq!(cloud.put(&port, json!({"admin_state_up": true})).unwrap()["status"], json!("ACTIVE"));
 }
