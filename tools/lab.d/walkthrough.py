@@ -40,8 +40,8 @@ def run():
     if not re.fullmatch(r"[0-9a-f-]{36}", network):
         raise LabError(f"the controller should list one network of kuryr; it printed {network!r}")
 
-    # kuryr-libnetwork also wants the pool by name when the subnet is known to Neutron already.
-    pool = ["--ipam-opt", f"neutron.pool.name=kuryrPool-{SUBNET[1]}"] if plugin == "python" else []
+    # kuryr-libnetwork also wants the pool by name when Neutron knows the subnet already; it names it by the range.
+    pool = ["--ipam-opt", f"neutron.pool.name=kuryrPool-{SUBNET[-1]}"] if plugin == "python" else []
     typed(second, *CREATE, *pool, "-o", f"neutron.net.uuid={network}", NETWORK)
     start_container(second)
     typed(second, "docker", "exec", CONTAINERS[second.name], "ip", "-4", "a")
