@@ -47,7 +47,7 @@ def up(cloud, plugin, engine):
     for name in NETWORKERS:
         lab[name].up(wire, root, engine_root, plugins.binds(suite))
         if previous not in (None, plugin):
-            plugins.stop(lab[name])
+            plugins.exchange(lab[name], previous, plugin)
     start_cloud(importlib.import_module(cloud), lab, plugin, program)
     say(f"Up: {cloud}, Docker {engine}, plugin {plugin}. Try `tools/lab openstack network agent list`")
 

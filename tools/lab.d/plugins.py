@@ -4,12 +4,15 @@ import os
 import pathlib
 import subprocess
 
+import docker
 import roots
 from conf import ini
 from places import KEYSTONE, PASSWORD, REPO, LabError
 
 CONF = "/etc/kuryr/kuryr.conf"
 SPEC = "/usr/lib/docker/plugins/kuryr/kuryr.spec"
+SOCKET = "/run/docker/plugins/kuryr.sock"
+URI = "http://127.0.0.1:23750"
 PYTHON = "/opt/kuryr-python"
 
 
@@ -47,10 +50,18 @@ def binary(say):
     return path
 
 
-def stop(node):
-    """Before another plugin takes over. Docker looks at sockets before it looks at spec files, so neither may stay."""
+def exchange(node, previous, plugin):
+    """Ends the plugin that ran. dockerd keeps the address at which it found it first: the Python's TCP address serves both, our socket
+    only ours, so from ours to the Python dockerd has to start anew, with its containers left running."""
     node.stop("kuryr")
-    node.run("rm", "-f", "/run/lab/kuryr.pid", "/run/docker/plugins/kuryr.sock", SPEC)
+    node.run("rm", "-f", "/run/lab/kuryr.pid", SOCKET, SPEC)
+    if previous == "kuryr" and plugin == "python":
+        write_spec(node)
+        docker.restart_under_containers(node)
+
+
+def write_spec(node):
+    node.write(SPEC, f"{URI}\n")
 
 
 def start(node, plugin, program=None):
@@ -63,17 +74,23 @@ def start(node, plugin, program=None):
 def start_ours(node, program):
     if not node.runs("kuryr"):
         node.install(program, "/usr/local/bin/kuryr")
-        node.write(CONF, ini(credentials()), 0o600)
+        node.write(CONF, ini({"DEFAULT": {"kuryr_uri": URI}}, credentials()), 0o600)
     node.launch("kuryr", "kuryr", "serve")
-    node.await_service("kuryr", 60, "curl", "--silent", "--fail", "--unix-socket", "/run/docker/plugins/kuryr.sock",
-                       "--data", "", "--output", "/dev/null", "http://plugin/Plugin.Activate")
+    await_plugin(node, "--unix-socket", SOCKET)
+    await_plugin(node)
 
 
 def start_python(node):
-    node.write(CONF, ini({"DEFAULT": {"bindir": f"{PYTHON}/libexec/kuryr", "use_stderr": "true"}}, credentials()), 0o600)
-    node.write(SPEC, "http://127.0.0.1:23750\n")
+    if not node.runs("kuryr"):
+        own = {"DEFAULT": {"kuryr_uri": URI, "bindir": f"{PYTHON}/libexec/kuryr", "use_stderr": "true"}}
+        node.write(CONF, ini(own, credentials()), 0o600)
+        write_spec(node)
     node.launch("kuryr", f"{PYTHON}/bin/kuryr-server", "--config-file", CONF)
-    node.await_service("kuryr", 120, "curl", "--silent", "--fail", "--data", "", "--output", "/dev/null",
-                       "http://127.0.0.1:23750/Plugin.Activate")
+    await_plugin(node)
+
+
+def await_plugin(node, *way):
+    request = ["--data", "", "--output", "/dev/null", f"{URI}/Plugin.Activate"]
+    node.await_service("kuryr", 120, "curl", "--silent", "--fail", *way, *request)
 
 
