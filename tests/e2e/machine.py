@@ -22,6 +22,11 @@ def check(condition, message):
         raise AssertionError(message)
 
 
+def of_the_network(port):
+    """A router's port lives as long as the network does, and so does its tap."""
+    return port["device_owner"].startswith("network:")
+
+
 class Machine:
     def __init__(self, name):
         self.name = name
@@ -123,7 +128,7 @@ class Machine:
 
     def ports(self):
         """The ports of containers, without those of routers and the like."""
-        return [port for port in self.neutron("ports")["ports"] if not port["device_owner"].startswith("network:")]
+        return [port for port in self.neutron("ports")["ports"] if not of_the_network(port)]
 
     # What is left
 
@@ -132,9 +137,10 @@ class Machine:
 
     def leftovers(self):
         """Everything a container can leave behind on this host or in Neutron."""
-        taps = sorted(name for name in self.links() if name.startswith(("tap", "t_c", "veth")))
-        ports = sorted(port["id"] for port in self.ports())
-        return taps + ports
+        ports = self.neutron("ports")["ports"]
+        routers = {f"tap{port['id'][:11]}" for port in ports if of_the_network(port)}
+        taps = sorted(name for name in self.links() if name.startswith(("tap", "t_c", "veth")) and name not in routers)
+        return taps + sorted(port["id"] for port in ports if not of_the_network(port))
 
     def expect_nothing_left(self):
         self.await_(lambda: not self.leftovers(), "no link and no port is left behind", 30)

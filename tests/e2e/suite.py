@@ -2,6 +2,7 @@
 """kuryr beside a real dockerd: one function for each promise. `suite.py [WORD]` runs only those whose name holds WORD."""
 
 import concurrent.futures
+import os
 import subprocess
 import sys
 import time
@@ -234,7 +235,7 @@ def test_bad_input_is_refused_in_one_sentence(m):
 def main():
     word = sys.argv[1] if len(sys.argv) > 1 else ""
     tests = [(name, f) for name, f in globals().items() if name.startswith("test_") and word in name]
-    machine, failed = Machine("e2e"), []
+    machine, failed = Machine(os.environ.get("KURYR_NODE", "e2e")), []
     try:
         machine.up()
         for name, test in tests:
