@@ -1,6 +1,6 @@
 //! `kuryr controller`: the embedded Keystone and Neutron by itself, and its openrc.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 
 use ipnet::Ipv4Net;
 
@@ -62,9 +62,9 @@ impl Address {
 }
 
 impl Place {
-    fn open(self) -> anyhow::Result<Arc<Controller>> {
+    fn settings(self) -> anyhow::Result<ControllerSettings> {
         let config = Config::load(&self.files.sources())?;
-        Ok(Controller::open(self.address.settings(&config))?)
+        Ok(self.address.settings(&config))
     }
 }
 
@@ -73,7 +73,7 @@ impl Place {
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
     match args.verb {
         Some(Verb::Rc(place)) => {
-            print!("{}", place.open()?.openrc()?);
+            print!("{}", place.settings()?.openrc()?);
             return Ok(());
         }
         Some(Verb::Purge(files)) => return purge(&files),
@@ -81,7 +81,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let address = args.place.address.listen;
-    let controller = args.place.open()?;
+    let controller = Controller::open(args.place.settings()?)?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(address).await?;
         let _datapath = controller.start_datapath()?;

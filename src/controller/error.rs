@@ -21,6 +21,9 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// Nobody has started a controller on this state directory yet.
+    #[error("cannot read the password in {0}: {1}; start `kuryr serve --embedded` first, with the same state path, and ask as root")]
+    Password(PathBuf, io::Error),
     /// The database could not be opened or brought up to date.
     #[error("cannot use the controller's database {path}: {message}; restore it from a copy or move it away to start empty")]
     Database {

@@ -6,6 +6,7 @@ pub mod agents;
 pub mod alloc;
 pub mod attributes;
 pub mod context;
+mod credentials;
 pub mod datapath;
 pub mod error;
 pub mod extension;
@@ -47,8 +48,11 @@ use axum::Router;
 use ipnet::Ipv4Net;
 use tokio::{net::TcpListener, sync::watch};
 
-pub use self::error::{ApiError, Error};
 use self::store::Store;
+pub use self::{
+    credentials::Credentials,
+    error::{ApiError, Error},
+};
 
 /// How a controller is set up.
 #[derive(Debug, Clone)]
@@ -61,41 +65,6 @@ pub struct ControllerSettings {
     pub host: String,
     /// The range of the external network `kuryr` that is made at first start.
     pub external_cidr: Ipv4Net,
-}
-
-/// What a client logs in with; the domain is `Default`.
-#[derive(Clone)]
-pub struct Credentials {
-    /// Keystone's address.
-    pub auth_url: String,
-    /// The user's name.
-    pub username: String,
-    /// The project's name.
-    pub project: String,
-    /// The password, never to be logged.
-    pub password: String,
-}
-
-impl Credentials {
-    /// The same as keystoneauth's options, by their names.
-    pub fn options(self) -> BTreeMap<String, String> {
-        let options = [
-            ("auth_type", "password".to_owned()),
-            ("auth_url", self.auth_url),
-            ("username", self.username),
-            ("password", self.password),
-            ("project_name", self.project),
-            ("user_domain_name", "Default".to_owned()),
-            ("project_domain_name", "Default".to_owned()),
-        ];
-        options.map(|(name, value)| (name.to_owned(), value)).into()
-    }
-}
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials").field("auth_url", &self.auth_url).field("username", &self.username).finish_non_exhaustive()
-    }
 }
 
 /// The controller: its store and its API.
@@ -139,28 +108,9 @@ impl Controller {
         &self.settings
     }
 
-    /// The user name, project name and password of the daemon in the same process.
+    /// What the daemon in the same process logs in with.
     pub fn service_credentials(&self) -> Result<Credentials, Error> {
-        self.credentials("kuryr", first_start::SERVICE_PASSWORD)
-    }
-
-    /// The text for `kuryr controller rc`: a shell file that makes the `openstack` command talk to this controller as `admin`.
-    pub fn openrc(&self) -> Result<String, Error> {
-        let credentials = self.credentials("admin", first_start::ADMIN_PASSWORD)?;
-        // The daemon works in the project `kuryr`, so that is the one to look at.
-        Ok(format!(
-            "export OS_AUTH_URL={}\nexport OS_IDENTITY_API_VERSION=3\nexport OS_USERNAME={}\nexport OS_PASSWORD={}\n\
-             export OS_PROJECT_NAME=kuryr\nexport OS_USER_DOMAIN_NAME=Default\nexport OS_PROJECT_DOMAIN_NAME=Default\n\
-             export OS_REGION_NAME=RegionOne\n",
-            credentials.auth_url, credentials.username, credentials.password
-        ))
-    }
-
-    fn credentials(&self, user: &str, file: &str) -> Result<Credentials, Error> {
-        let path = self.settings.state_dir.join(file);
-        let password = fs::read_to_string(&path).map_err(|source| Error::State { action: "read", path, source })?;
-        let auth_url = format!("http://{}/identity/v3", self.settings.listen);
-        Ok(Credentials { auth_url, username: user.to_owned(), project: user.to_owned(), password })
+        self.settings.credentials("kuryr", first_start::SERVICE_PASSWORD)
     }
 
     /// Changes whenever a committed write may concern the datapath.

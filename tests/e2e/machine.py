@@ -113,7 +113,8 @@ class Machine:
             "c=json.load(r)['token']['catalog']\n"
             "b=[p['url'] for s in c if s['type']=='network' for p in s['endpoints']][0].rstrip('/')\n"
             "d=json.dumps(a['body']).encode() if a['body'] is not None else None\n"
-            "print(u.urlopen(u.Request(b+'/v2.0/'+a['path'],d,h,method=a['method'])).read().decode() or '{}')\n"
+            "try: print(u.urlopen(u.Request(b+'/v2.0/'+a['path'],d,h,method=a['method'])).read().decode() or '{}')\n"
+            "except u.HTTPError as e: sys.exit(f'{e.code} {e.read().decode()}')\n"
         )
         request = json.dumps({"env": self.openrc(), "path": path, "method": method, "body": body})
         done = subprocess.run(self.command("python3", "-c", script), input=request, capture_output=True, text=True, timeout=60)

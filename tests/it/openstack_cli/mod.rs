@@ -52,7 +52,7 @@ pub struct Shell {
 impl Shell {
     /// Logged in as the user `admin` in the project `kuryr`, as `kuryr controller rc` says.
     pub async fn admin(cloud: &Cloud) -> Option<Self> {
-        Self::start(&environment(&cloud.controller.openrc().unwrap()), None)
+        Self::start(&environment(&cloud.controller.settings().openrc().unwrap()), None)
     }
 
     /// With these variables and nothing else of this process's environment, and with this clouds.yaml.
