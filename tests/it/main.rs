@@ -14,4 +14,6 @@ mod netlink;
 mod openstack;
 mod openstack_cli;
 mod oslo;
+mod ovs;
+mod script;
 mod wiring;
