@@ -16,6 +16,11 @@ use kuryr::{
 };
 use uuid::Uuid;
 
+#[allow(clippy::disallowed_methods, reason = "a real switch to test against, and its own tools")]
+fn program(name: &str) -> Command {
+    Command::new(name)
+}
+
 /// The two daemons, in directories of their own; they end with this.
 struct Switch {
     directory: tempfile::TempDir,
@@ -25,6 +30,7 @@ struct Switch {
 
 impl Switch {
     /// Starts both, with a bridge br-int. `None` where Open vSwitch is not installed, which in CI is a failure.
+    #[allow(clippy::print_stderr, reason = "says why it is skipped")]
     fn start() -> Option<Self> {
         if !["/usr/sbin/ovs-vswitchd", "/usr/sbin/ovsdb-server"].iter().all(|path| fs::exists(path).unwrap()) {
             assert!(std::env::var_os("CI").is_none(), "ovs-vswitchd is missing");
@@ -33,7 +39,7 @@ impl Switch {
         }
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name).display().to_string();
-        let made = Command::new("ovsdb-tool").args(["create", &path("conf.db"), "/usr/share/openvswitch/vswitch.ovsschema"]).status();
+        let made = program("ovsdb-tool").args(["create", &path("conf.db"), "/usr/share/openvswitch/vswitch.ovsschema"]).status();
         assert!(made.unwrap().success());
         let socket = format!("--remote=punix:{}", path("db.sock"));
         let database = daemon("/usr/sbin/ovsdb-server", &directory, &[&path("conf.db"), &socket, &control(&directory, "ovsdb")]);
@@ -71,7 +77,7 @@ impl Switch {
     /// What the operator's tool says.
     fn vsctl(&self, arguments: &[&str]) -> String {
         let database = format!("--db=unix:{}", self.socket().display());
-        let output = Command::new("ovs-vsctl").args([&database, "--retry", "--timeout=60"]).args(arguments).output().unwrap();
+        let output = program("ovs-vsctl").args([&database, "--retry", "--timeout=60"]).args(arguments).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
@@ -99,9 +105,9 @@ fn control(directory: &tempfile::TempDir, name: &str) -> String {
     format!("--unixctl={}", directory.path().join(name).with_extension("ctl").display())
 }
 
-fn daemon(program: &str, directory: &tempfile::TempDir, arguments: &[&str]) -> Child {
+fn daemon(name: &str, directory: &tempfile::TempDir, arguments: &[&str]) -> Child {
     let log = fs::File::options().create(true).append(true).open(directory.path().join("log")).unwrap();
-    let mut command = Command::new(program);
+    let mut command = program(name);
     for variable in ["OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR"] {
         command.env(variable, directory.path());
     }
@@ -147,7 +153,7 @@ fn contain(container: &str, number: u8) -> NetnsFd {
 }
 
 fn ping(from: &NetnsFd, to: &str) {
-    let status = netns::run_in(from, || Command::new("busybox").args(["ping", "-c", "1", "-W", "30", to]).stdout(Stdio::null()).status());
+    let status = netns::run_in(from, || program("busybox").args(["ping", "-c", "1", "-W", "30", to]).stdout(Stdio::null()).status());
     assert!(status.unwrap().unwrap().success(), "no answer from {to}");
 }
 
