@@ -5,6 +5,7 @@ use std::{
     net::{TcpListener, TcpStream, UdpSocket},
     path::PathBuf,
     process::{Child, Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -13,6 +14,10 @@ use kuryr::{
     mac::MacAddr,
     netlink::{Link, NetnsFd, Socket, netns},
     ovsdb::{self, Client, OwnedPort},
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
 };
 use uuid::Uuid;
 
@@ -300,6 +305,43 @@ fn a_switch_that_does_not_act_is_found_out_and_everything_taken_back() {
     switch.stop_daemon();
     binding::unbind(&vif(1, false), &settings).unwrap();
     assert!(links().is_empty() && switch.ports().is_empty());
+}
+
+#[test]
+fn a_database_that_does_not_answer_ends_the_binding_at_its_deadline() {
+    let Some(switch) = Switch::start() else { return };
+    let pause = |signal| kill(Pid::from_raw(switch.database.id().try_into().unwrap()), signal).unwrap();
+    pause(Signal::SIGSTOP);
+    let settings = Settings { deadline: Duration::from_millis(500), ..switch.settings() };
+    for hybrid in [false, true] {
+        let error = binding::bind(&vif(1, hybrid), &settings).unwrap_err();
+        let Error::Switch { source: ovsdb::Error::Timeout { .. }, .. } = &error else { panic!("{error}") };
+        assert!(error.to_string().contains("ovsdb-server"), "{error}");
+        assert!(links().is_empty());
+    }
+    assert!(binding::unbind(&vif(1, false), &settings).is_err());
+    pause(Signal::SIGCONT);
+    // What it was asked meanwhile it may do now; the release that follows every failure clears that up.
+    binding::unbind(&vif(1, false), &switch.settings()).unwrap();
+    assert!(switch.ports().is_empty());
+}
+
+#[test]
+fn twenty_ports_at_once() {
+    let Some(switch) = Switch::start() else { return };
+    let settings = switch.settings();
+    let all = |work: fn(&Vif, &Settings)| {
+        thread::scope(|scope| {
+            for number in 1..=20 {
+                let settings = &settings;
+                scope.spawn(move || work(&vif(number, number % 2 == 0), settings));
+            }
+        });
+    };
+    all(|vif, settings| drop(binding::bind(vif, settings).unwrap()));
+    assert_eq!((switch.ports().len(), switch.client().owned_ports("kuryr").unwrap().len()), (20, 20));
+    all(|vif, settings| binding::unbind(vif, settings).unwrap());
+    assert!(switch.ports().is_empty() && links().is_empty());
 }
 
 #[test]
