@@ -1,5 +1,7 @@
 //! The only place where parts meet: configuration, cloud session, core, listeners, drain.
 
+mod cloud;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
@@ -10,7 +12,6 @@ use tokio::{
 };
 
 use crate::{
-    binding,
     config::Config,
     controller::{
         self, Controller, ControllerSettings,
@@ -22,8 +23,10 @@ use crate::{
     libnetwork::{self, Edge},
     metrics::Metrics,
     netlink::{self, MissingCapability},
-    openstack::{self, CloudSettings, Neutron, Options},
+    openstack::{self, CloudSettings, Neutron},
 };
+
+pub use cloud::cloud_settings;
 
 /// The network to the outside that the embedded controller makes at first start.
 const EMBEDDED_EXTERNAL_NETWORK: &str = "kuryr";
@@ -77,7 +80,7 @@ pub async fn serve(mut config: Config, embedded: Option<ControllerSettings>) -> 
             let (cloud, datapath) = embed(settings).await?;
             (cloud, Some(datapath))
         }
-        None => (cloud_settings(&config)?, None),
+        None => (cloud_settings(&config, std::env::vars_os())?, None),
     };
     let neutron = Neutron::new(cloud)?;
     let core = Arc::new(Core::new(core_settings(&config), neutron, journal, &records)?);
@@ -160,54 +163,8 @@ fn core_settings(config: &Config) -> core::Settings {
         default_subnetpool_v6: config.neutron.default_subnetpool_v6.clone(),
         enable_dhcp: config.neutron.enable_dhcp,
         veth_dst_prefix: config.binding.veth_dst_prefix.clone(),
-        binding: binding::Settings {
-            ovsdb_socket: config.ovsdb_socket.clone(),
-            ovs_bridge: config.ovs_bridge.clone(),
-            bindir: config.bindir.clone(),
-            ..binding::Settings::default()
-        },
         external_network: config.external_network.clone(),
         vif_plugging_is_fatal: config.neutron.vif_plugging_is_fatal,
         vif_plugging_timeout: config.neutron.vif_plugging_timeout.unwrap_or_default(),
     }
-}
-
-/// The configuration's `[neutron]`, by keystoneauth's names.
-fn cloud_settings(config: &Config) -> Result<CloudSettings, openstack::Error> {
-    let (auth, neutron) = (&config.auth, &config.neutron);
-    let path = |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| path.display().to_string());
-    let secret = |secret: &Option<crate::config::Secret>| secret.as_ref().map(|secret| secret.reveal().to_owned());
-    let options = [
-        ("auth_type", auth.auth_type.clone()),
-        ("auth_url", auth.auth_url.clone()),
-        ("username", auth.username.clone()),
-        ("user_id", auth.user_id.clone()),
-        ("password", secret(&auth.password)),
-        ("project_name", auth.project_name.clone()),
-        ("project_id", auth.project_id.clone()),
-        ("user_domain_name", auth.user_domain_name.clone()),
-        ("user_domain_id", auth.user_domain_id.clone()),
-        ("project_domain_name", auth.project_domain_name.clone()),
-        ("project_domain_id", auth.project_domain_id.clone()),
-        ("default_domain_name", auth.default_domain_name.clone()),
-        ("default_domain_id", auth.default_domain_id.clone()),
-        ("domain_name", auth.domain_name.clone()),
-        ("domain_id", auth.domain_id.clone()),
-        ("system_scope", auth.system_scope.clone()),
-        ("trust_id", auth.trust_id.clone()),
-        ("token", secret(&auth.token)),
-        ("application_credential_id", auth.application_credential_id.clone()),
-        ("application_credential_name", auth.application_credential_name.clone()),
-        ("application_credential_secret", secret(&auth.application_credential_secret)),
-        ("endpoint_override", neutron.endpoint_override.clone().or_else(|| auth.endpoint.clone())),
-        ("region_name", neutron.region_name.clone()),
-        ("endpoint_type", Some(neutron.endpoint_type.clone())),
-        ("cafile", path(&neutron.cafile)),
-        ("certfile", path(&neutron.certfile)),
-        ("keyfile", path(&neutron.keyfile)),
-        ("insecure", Some(neutron.insecure.to_string())),
-        ("timeout", neutron.timeout.map(|timeout| timeout.as_secs().to_string())),
-    ];
-    let options: Options = options.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
-    CloudSettings::from_options(&options)
 }

@@ -35,10 +35,6 @@ pub struct Config {
     pub socket: PathBuf,
     /// External network, by name or id, to which every Docker network that is not internal gets a router.
     pub external_network: Option<String>,
-    /// Where Open vSwitch's database listens.
-    pub ovsdb_socket: PathBuf,
-    /// Open vSwitch's integration bridge, where Neutron does not name it.
-    pub ovs_bridge: String,
     /// How long a call of the engine may take.
     pub request_timeout: Duration,
     /// What `[neutron]` says besides authentication.
@@ -126,7 +122,7 @@ impl std::fmt::Debug for Secret {
 }
 
 /// The authentication keys of `[neutron]`, of its `auth_section`, or of Mitaka's `[keystone_client]`. Their meaning is keystoneauth's.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each field is the option of the same name, whose help stands in the table of options")]
 pub struct Auth {
     pub auth_type: Option<String>,

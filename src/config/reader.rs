@@ -66,7 +66,9 @@ impl Reader<'_> {
         };
         let (user, token) = (or("username", "admin_user")?, or("token", "admin_token")?);
         let password = or("password", "admin_password")?;
-        let mitaka = get("auth_type")?.is_none() && get("auth_url")?.is_none() && section.is_none() && (user.is_some() || token.is_some());
+        let said = |name: &str| Ok::<_, Error>(self.text("keystone_client", name)?.is_some());
+        let mitaka =
+            get("auth_type")?.is_none() && get("auth_url")?.is_none() && section.is_none() && (said("admin_user")? || said("admin_token")?);
         let auth_url = or("auth_url", "auth_uri")?.or_else(|| mitaka.then(|| "http://127.0.0.1:35357/v2.0".to_owned()));
         let auth_type = get("auth_type")?.or_else(|| {
             // Mitaka's order: user and password when both are set, else the token.
@@ -160,8 +162,6 @@ impl Reader<'_> {
             state_path: path(self.text("kuryr", "state_path")?),
             socket: path(self.text("kuryr", "socket")?),
             external_network: self.text("kuryr", "external_network")?,
-            ovsdb_socket: path(self.text("kuryr", "ovsdb_socket")?),
-            ovs_bridge: self.text("kuryr", "ovs_bridge")?.unwrap_or_default(),
             request_timeout: Self::seconds(self.text("kuryr", "request_timeout")?).unwrap_or(Duration::from_secs(20)),
             neutron,
             auth: self.auth()?,

@@ -126,6 +126,12 @@ fn mitaka_keys_stand_in_for_missing_ones() {
 }
 
 #[test]
+fn a_modern_section_without_url_is_not_taken_for_mitakas() {
+    let auth = load_with("[neutron]\nusername = u\npassword = p\n", &[]).unwrap().auth;
+    assert_eq!((auth.auth_type, auth.auth_url), (None, None));
+}
+
+#[test]
 fn auth_section_names_another_section() {
     let text = "[neutron]\nauth_section = service\nusername = no\n[service]\nauth_type = password\nusername = yes\n";
     let auth = load_with(text, &[]).unwrap().auth;

@@ -15,7 +15,6 @@ mod first_start;
 pub mod floatingips;
 pub mod groups;
 pub mod keystone;
-pub mod login;
 pub mod networks;
 pub mod neutron;
 pub mod ports;

@@ -6,7 +6,7 @@ use axum::{
     Router,
     body::Bytes,
     extract::{Path, Query as QueryString, Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri},
+    http::{HeaderMap, HeaderValue, Method, StatusCode},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
@@ -77,10 +77,7 @@ async fn note(State(controller): State<Arc<Controller>>, request: Request, next:
     response
 }
 
-async fn no_route(uri: Uri) -> ApiError {
-    if uri.path().starts_with("/identity") {
-        return ApiError::identity(StatusCode::NOT_FOUND, format!("({uri}): The resource could not be found."));
-    }
+async fn no_route() -> ApiError {
     missing_resource()
 }
 

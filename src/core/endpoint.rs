@@ -81,8 +81,9 @@ impl Core {
         let _turn = self.turns.take(format!("endpoint {endpoint}")).await;
         let Some(port) = self.port_of_endpoint(endpoint) else { return Ok(()) };
         let mut entries = self.state().call_off(port.id);
-        entries.push(Entry::Port(Port { endpoint: None, ..port.clone() }));
-        entries.push(self.promise(Work::UnplugPort(Box::new(port))));
+        let freed = Port { endpoint: None, ..port };
+        entries.push(Entry::Port(freed.clone()));
+        entries.push(self.promise(Work::UnplugPort(Box::new(freed))));
         Ok(self.commit(entries).await?)
     }
 
@@ -167,8 +168,8 @@ impl Core {
     }
 
     async fn bind(&self, port: &Port) -> Result<(), Error> {
-        let (vif, settings) = (port.vif(&self.settings.host), self.settings.binding.clone());
-        on_blocking_thread("plugging a port", move || binding::bind(&vif, &settings)).await??;
+        let vif = port.vif(&self.settings.host);
+        on_blocking_thread("plugging a port", move || binding::bind(&vif)).await??;
         Ok(())
     }
 

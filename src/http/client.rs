@@ -1,16 +1,24 @@
 //! The HTTP client for the cloud: TLS as keystoneauth's options say it, timeouts, connections that are kept.
 
-use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::{
-        WantsClientCert,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    },
-    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    ClientConfig, RootCertStore,
+    client::{WantsClientCert, WebPkiServerVerifier},
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
+
+pub use self::refusal::{TlsRefusal, tls_refusal};
+use self::verify::{AnyCertificate, NamedCertificate};
+
+mod refusal;
+mod verify;
 
 /// How long an unused connection is kept. A server may close earlier; the pool sees that and opens another one.
 const IDLE: Duration = Duration::from_secs(60);
@@ -82,27 +90,31 @@ pub fn build(settings: &ClientSettings) -> Result<reqwest::Client, Error> {
 
 fn tls_config(settings: &ClientSettings) -> Result<ClientConfig, Error> {
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-    let builder = if settings.insecure {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider())))
-    } else {
-        builder.with_root_certificates(roots(settings)?)
+    let builder = match &settings.cafile {
+        _ if settings.insecure => builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider()))),
+        Some(path) => builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier(path)?)),
+        // A machine without a CA store can still talk plain HTTP; over TLS the handshake then says what is missing.
+        None => builder.with_root_certificates(system_roots()),
     };
     with_identity(builder, settings)
 }
 
-fn roots(settings: &ClientSettings) -> Result<RootCertStore, Error> {
+fn system_roots() -> RootCertStore {
     let mut store = RootCertStore::empty();
-    let Some(path) = &settings.cafile else {
-        // A machine without a CA store can still talk plain HTTP; over TLS the handshake then says what is missing.
-        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        return Ok(store);
-    };
-    let refused = |reason: String| Error::Pem { option: "cafile", path: path.clone(), wanted: "CA certificates", reason };
+    store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    store
+}
+
+fn verifier(path: &Path) -> Result<NamedCertificate, Error> {
+    let refused = |reason: String| Error::Pem { option: "cafile", path: path.to_owned(), wanted: "CA certificates", reason };
     let pem = fs::read(path).map_err(|error| refused(error.to_string()))?;
-    for certificate in certificates(&pem).map_err(&refused)? {
-        store.add(certificate).map_err(|error| refused(error.to_string()))?;
+    let named = certificates(&pem).map_err(&refused)?;
+    let mut store = RootCertStore::empty();
+    for certificate in &named {
+        store.add(certificate.clone()).map_err(|error| refused(error.to_string()))?;
     }
-    Ok(store)
+    let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider());
+    Ok(NamedCertificate { authorities: authorities.build().map_err(|error| refused(error.to_string()))?, named })
 }
 
 fn with_identity(builder: rustls::ConfigBuilder<ClientConfig, WantsClientCert>, settings: &ClientSettings) -> Result<ClientConfig, Error> {
@@ -122,43 +134,4 @@ fn with_identity(builder: rustls::ConfigBuilder<ClientConfig, WantsClientCert>, 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let found: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
     if found.is_empty() { Err("there is no certificate in it".to_owned()) } else { Ok(found) }
-}
-
-/// `insecure = True`: the certificate is not looked at, the signatures of the handshake are.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -1,4 +1,5 @@
-//! The bodies of `POST /v3/auth/tokens`. Source: Identity API v3, "Password/Token/Application credential authentication", OS-TRUST.
+//! The bodies of `POST /v3/auth/tokens` and `POST /v2.0/tokens`. Source: Identity API v3, "Password/Token/Application credential
+//! authentication", OS-TRUST; Identity API v2.0, "Authenticate".
 
 use serde_json::{Value, json};
 
@@ -29,6 +30,39 @@ pub(super) fn body(method: &AuthMethod) -> Option<Value> {
         auth["scope"] = scope;
     }
     Some(json!({"auth": auth}))
+}
+
+/// The same for v2.0, which knows neither domains nor application credentials.
+pub(super) fn body_v2(method: &AuthMethod) -> Option<Value> {
+    let (mut auth, scope) = match method {
+        AuthMethod::Password { user, password, scope } => {
+            let (key, name) = match user {
+                User::Id(id) => ("userId", id),
+                User::Name { name, .. } => ("username", name),
+            };
+            (json!({"passwordCredentials": {key: name, "password": password.expose()}}), scope)
+        }
+        AuthMethod::Token { token, scope } => (json!({"token": {"id": token.expose()}}), scope),
+        _ => return None,
+    };
+    match scope {
+        Scope::ProjectId(id) => auth["tenantId"] = json!(id),
+        Scope::Project { name, .. } => auth["tenantName"] = json!(name),
+        Scope::Unscoped => {}
+        Scope::Domain(_) | Scope::System | Scope::Trust(_) => return None,
+    }
+    Some(json!({"auth": auth}))
+}
+
+/// What is sent as a proof, to be taken out of texts that repeat it.
+pub(super) fn proof(method: &AuthMethod) -> Option<&str> {
+    match method {
+        AuthMethod::Password { password: secret, .. }
+        | AuthMethod::Token { token: secret, .. }
+        | AuthMethod::ApplicationCredential { secret, .. }
+        | AuthMethod::AdminToken { token: secret } => Some(secret.expose()),
+        AuthMethod::None => None,
+    }
 }
 
 /// Whom the token is for, in an error's words.
@@ -118,6 +152,26 @@ mod tests {
         let system = body_of(&[("username", "u"), ("password", "p"), ("system_scope", "all")]);
         assert_eq!(system["auth"]["scope"], json!({"system": {"all": true}}));
         assert_eq!(body_of(&[("username", "u"), ("password", "p")])["auth"].get("scope"), None);
+    }
+
+    #[test]
+    fn the_older_api_takes_names_and_ids_but_no_domains() {
+        let body = |options: &[(&str, &str)]| {
+            let all: Options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            body_v2(&CloudSettings::from_options(&all).unwrap().auth)
+        };
+        let url = ("auth_url", "http://keystone/v2.0");
+        assert_eq!(
+            body(&[url, ("username", "u"), ("password", "p"), ("tenant_name", "t")]).unwrap(),
+            json!({"auth": {"passwordCredentials": {"username": "u", "password": "p"}, "tenantName": "t"}})
+        );
+        assert_eq!(
+            body(&[url, ("user_id", "u"), ("password", "p"), ("tenant_id", "t")]).unwrap(),
+            json!({"auth": {"passwordCredentials": {"userId": "u", "password": "p"}, "tenantId": "t"}})
+        );
+        assert_eq!(body(&[url, ("token", "t")]).unwrap(), json!({"auth": {"token": {"id": "t"}}}));
+        assert_eq!(body(&[url, ("username", "u"), ("password", "p"), ("system_scope", "all")]), None);
+        assert_eq!(body(&[url, ("application_credential_id", "i"), ("application_credential_secret", "s")]), None);
     }
 
     #[test]

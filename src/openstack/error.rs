@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::Value;
+use super::told::Told;
 
 /// A call to the cloud failed. Cheap to clone: one failed authentication is shared by all who waited for it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -38,7 +37,7 @@ pub enum Error {
         /// `x-openstack-request-id`.
         request_id: Option<String>,
     },
-    /// There was no connection, or it broke.
+    /// There was no connection.
     #[error(
         "cannot {what}: no connection to {service} at {url}: {reason}; check that the address is right and that the service runs and is reachable from this host"
     )]
@@ -51,6 +50,34 @@ pub enum Error {
         url: String,
         /// What the operating system or TLS said.
         reason: String,
+    },
+    /// The connection ended in the middle; whether the request was carried out is not known.
+    #[error(
+        "cannot {what}: the connection to {service} at {url} broke: {reason}; try again, and look into the log of the service or of the proxy before it if it happens often"
+    )]
+    Broken {
+        /// What was tried.
+        what: String,
+        /// `Keystone` or `Neutron`.
+        service: &'static str,
+        /// Where.
+        url: String,
+        /// What the operating system said.
+        reason: String,
+    },
+    /// TLS was refused, by us or by the service.
+    #[error("cannot {what}: no TLS with {service} at {url}: {reason}; {remedy}")]
+    Tls {
+        /// What was tried.
+        what: String,
+        /// `Keystone` or `Neutron`.
+        service: &'static str,
+        /// Where.
+        url: String,
+        /// What is wrong.
+        reason: String,
+        /// What to do about it.
+        remedy: &'static str,
     },
     /// No answer in time.
     #[error(
@@ -133,50 +160,37 @@ impl Error {
         }
     }
 
-    /// Reads Neutron's error body: `{"NeutronError": {"type", "message", "detail"}}`, the older `{"NeutronError": "text"}`, the
-    /// `{"badRequest": {"message"}}` of its WSGI layer, or whatever a proxy put in its place.
+    /// Reads an error body of Neutron, or of what stands before it; see [`Told`].
     pub(super) fn neutron(what: String, status: u16, body: &[u8], request_id: Option<String>) -> Self {
-        let (kind, message, detail) = match serde_json::from_slice::<Value>(body) {
-            Ok(Value::Object(members)) => match members.into_iter().next() {
-                Some((_, Value::Object(inside))) => (text(inside.get("type")), text(inside.get("message")), text(inside.get("detail"))),
-                Some((_, inside)) => (String::new(), text(Some(&inside)), String::new()),
-                None => Default::default(),
-            },
-            _ => (String::new(), excerpt(body), String::new()),
-        };
+        let Told { kind, message, detail } = Told::read(body);
         Self::Neutron { what, status, kind, message, detail, request_id }
     }
 
-    /// Reads Keystone's error body: `{"error": {"code", "title", "message"}}`.
+    /// Reads an error body of Keystone, or of what stands before it; see [`Told`].
     pub(super) fn keystone(what: String, status: u16, body: &[u8], request_id: Option<String>) -> Self {
-        #[derive(Deserialize)]
-        struct Body {
-            error: Inside,
-        }
-        #[derive(Deserialize)]
-        struct Inside {
-            title: Option<String>,
-            message: Option<String>,
-        }
-        let (kind, message) = match serde_json::from_slice::<Body>(body) {
-            Ok(Body { error }) => (error.title.unwrap_or_default(), error.message.unwrap_or_default()),
-            Err(_) => (String::new(), excerpt(body)),
-        };
+        let Told { kind, message, .. } = Told::read(body);
         Self::Keystone { what, status, kind, message, request_id }
     }
-}
 
-fn text(value: Option<&Value>) -> String {
-    match value {
-        None | Some(Value::Null) => String::new(),
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
+    /// Says where a redirect leads, if it is one: none is followed, since a token must not go to a host that nobody configured.
+    pub(super) fn moved_to(mut self, location: Option<&str>) -> Self {
+        if let Self::Neutron { status: 300..=399, message, .. } | Self::Keystone { status: 300..=399, message, .. } = &mut self
+            && let Some(location) = location
+        {
+            *message = format!("it has moved to {location}");
+        }
+        self
     }
-}
 
-/// The beginning of a body that is not the service's own, such as a proxy's page.
-fn excerpt(body: &[u8]) -> String {
-    String::from_utf8_lossy(body).split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect()
+    /// Takes a secret out of the service's own words: Keystone repeats values that it finds malformed.
+    pub(super) fn without(mut self, secret: Option<&str>) -> Self {
+        if let Self::Keystone { message, .. } = &mut self
+            && let Some(secret) = secret.filter(|secret| !secret.is_empty())
+        {
+            *message = message.replace(secret, "***");
+        }
+        self
+    }
 }
 
 fn labelled(kind: &str) -> String {
@@ -201,6 +215,7 @@ fn request(request_id: &Option<String>) -> String {
 
 fn neutron_remedy(status: u16, kind: &str) -> &'static str {
     match (status, kind) {
+        (300..=399, _) => "correct the endpoint in the catalog, or set endpoint_override",
         (_, "OverQuota") => "delete what is no longer used or have the project's quota raised",
         (_, "IpAddressInUse" | "IpAddressAlreadyAllocated") => "choose another address or delete the port that holds it",
         (_, "MacAddressInUse") => "choose another MAC or delete the port that holds it",
@@ -221,6 +236,7 @@ fn neutron_remedy(status: u16, kind: &str) -> &'static str {
 
 fn keystone_remedy(status: u16) -> &'static str {
     match status {
+        300..=399 => "write Keystone's present address in auth_url",
         400 => "check that user, project and domain are all given",
         401 => "check user, password or application credential, the project and the domains; it may also be locked or expired",
         403 => "give the user a role in the project, or use another user",

@@ -4,19 +4,23 @@
 //! callers and renews it once, whoever notices first that it is no longer good.
 
 mod auth;
+mod calls;
 mod catalog;
 mod clouds;
 mod environment;
 mod error;
+mod keystone;
 mod neutron;
 mod session;
 mod settings;
+mod told;
+mod transport;
 mod types;
 
+pub use calls::Calls;
 pub use clouds::Files;
 pub use error::Error;
 pub use neutron::Neutron;
-pub use session::Calls;
 pub use settings::{ApplicationCredential, AuthMethod, CloudSettings, Domain, Options, Scope, Secret, User};
 pub use types::{
     Agent, AllocationPool, Extension, Extra, FixedIp, FloatingIp, HostRoute, Network, Port, Resource, Router, SecurityGroup,

@@ -1,16 +1,20 @@
 //! The calls of the Networking API v2.0.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
-use bytes::Bytes;
 use reqwest::Method;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json, value::RawValue};
 use uuid::Uuid;
 
 use super::{
+    calls::Calls,
     error::Error,
-    session::{Call, Calls, Session},
+    session::{Call, Session},
     settings::CloudSettings,
     types::Resource,
 };
@@ -71,6 +75,7 @@ impl Neutron {
             _ => format!("list {}s with {shown}", R::NOUN),
         };
         let mut encoded = encode_query(query);
+        let mut asked = BTreeSet::from([encoded.clone()]);
         let mut found = Vec::new();
         loop {
             let separator = if encoded.is_empty() { "" } else { "?" };
@@ -86,8 +91,8 @@ impl Neutron {
             let empty = page.is_empty();
             found.extend(page);
             match next {
-                // A page that leads to itself or to nothing would go on for ever.
-                Some(next) if next != encoded && !empty => encoded = next,
+                // Pages that lead to each other or to nothing would go on for ever.
+                Some(next) if !empty && asked.insert(next.clone()) => encoded = next,
                 _ => return Ok(found),
             }
         }
@@ -185,7 +190,7 @@ impl Neutron {
         self.member(call, &mut members, key)
     }
 
-    fn members<'a>(&self, call: &Call, answer: &'a Bytes) -> Result<BTreeMap<&'a str, &'a RawValue>, Error> {
+    fn members<'a>(&self, call: &Call, answer: &'a [u8]) -> Result<BTreeMap<&'a str, &'a RawValue>, Error> {
         serde_json::from_slice(answer).map_err(|error| self.unreadable(call, error.to_string()))
     }
 

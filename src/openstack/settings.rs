@@ -128,6 +128,8 @@ pub enum AuthMethod {
 pub struct CloudSettings {
     /// Keystone, with or without version; empty for the methods that do without Keystone.
     pub auth_url: String,
+    /// Try Keystone's API v2.0 at `auth_url` before v3: the address is that of v2.0, and nothing is said of a domain.
+    pub try_v2: bool,
     /// Who asks.
     pub auth: AuthMethod,
     /// The region whose Neutron to use; none takes the first of the catalog.
@@ -161,11 +163,11 @@ impl CloudSettings {
         let options = Reader::new(options);
         let auth_type = options.get(&["auth_type", "auth_plugin"]).unwrap_or_else(|| options.implied_auth_type().to_owned());
         let auth = match auth_type.as_str() {
-            "password" | "v3password" => {
+            "password" | "v2password" | "v3password" => {
                 let password = options.need("password", &["password"], &auth_type)?;
                 AuthMethod::Password { user: options.user(&auth_type)?, password: Secret(password), scope: options.scope() }
             }
-            "token" | "v3token" => {
+            "token" | "v2token" | "v3token" => {
                 AuthMethod::Token { token: Secret(options.need("token", &["token"], &auth_type)?), scope: options.scope() }
             }
             "v3applicationcredential" => options.application_credential(&auth_type)?,
@@ -190,8 +192,12 @@ impl CloudSettings {
                 return Err(settings(format!("{name} '{url}' is no address; write it as http://HOST:PORT/PATH or https://…")));
             }
         }
+        let try_v2 = auth_url.trim_end_matches('/').ends_with("/v2.0")
+            && !auth_type.starts_with("v3")
+            && (auth_type.starts_with("v2") || !options.says_a_domain());
         Ok(Self {
             auth_url,
+            try_v2,
             auth,
             region: options.get(&["region_name"]),
             interface: options.interface()?,
@@ -248,6 +254,10 @@ impl Reader {
             }
         }
         self.get(&["default_domain"]).map_or_else(|| Domain::Id("default".to_owned()), Domain::Id)
+    }
+
+    fn says_a_domain(&self) -> bool {
+        self.0.keys().any(|name| name.ends_with("domain_id") || name.ends_with("domain_name") || name == "default_domain")
     }
 
     fn user(&self, auth_type: &str) -> Result<User, Error> {
