@@ -1,7 +1,7 @@
 //! Between the store and the datapath: what is stored becomes a [`Snapshot`], and what the datapath sees becomes the ports' status.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv6Addr},
     str::FromStr,
     sync::Arc,
@@ -17,18 +17,18 @@ use super::{
     Controller,
     datapath::{
         self, Datapath,
-        snapshot::{Direction, Network, Port, Remote, Router, Rule, Snapshot, Subnet},
+        snapshot::{Direction, Group, Network, Port, Remote, Router, Rule, Snapshot, Subnet},
     },
     error::ApiError,
     groups,
     resource::{flag, text},
-    rule,
+    routers, rule,
     store::{self, Object},
 };
 use crate::mac::MacAddr;
 
-/// How often everything is looked at although nothing was heard: it heals what somebody else has taken away.
-const FULL_SYNC: Duration = Duration::from_secs(60);
+/// How often everything is looked at although nothing was heard: it heals what others take away without a sound, as iptables-legacy does.
+const FULL_SYNC: Duration = Duration::from_secs(30);
 
 impl Controller {
     /// Starts the datapath in the calling thread's network namespace; it follows the store until it is dropped. Call it inside a tokio
@@ -61,12 +61,41 @@ impl Controller {
     }
 }
 
-/// Reads all that the datapath has to bring about.
+/// Reads all that the datapath has to bring about. A row that holds what the API never writes is passed over and named in
+/// [`Snapshot::unreadable`]: it must not keep the others from being served.
 ///
 /// # Errors
-/// The database fails, or a row holds what the API never writes; the message names the row.
+/// The database fails.
 pub fn snapshot(tx: &Transaction<'_>) -> Result<Snapshot, ApiError> {
-    Ok(Snapshot { networks: networks(tx)?, ports: ports(tx)?, groups: groups(tx)?, routers: routers(tx)? })
+    let mut bad = Unreadable::default();
+    let (networks, shut) = networks(tx, &mut bad)?;
+    let (groups, ports) = (groups(tx, &mut bad)?, ports(tx, &shut, &mut bad)?);
+    let routers = router_rows(tx, &mut bad)?;
+    Ok(Snapshot { networks, ports, groups, routers, unreadable: bad.0 })
+}
+
+/// The rows that cannot be read.
+#[derive(Default)]
+struct Unreadable(BTreeMap<Uuid, String>);
+
+impl Unreadable {
+    /// The row's id and content, unless it cannot be read.
+    fn check<T>(&mut self, what: &str, object: &Object, read: impl FnOnce() -> Result<T, ApiError>) -> Option<(Uuid, T)> {
+        let id = text(object, "id");
+        match parse(id, what, id).and_then(|uuid| Ok((uuid, read()?))) {
+            Ok(found) => Some(found),
+            Err(error) => {
+                let text = format!("{what} {id} is not served: {}", error.message);
+                self.0.insert(id.parse().unwrap_or_default(), text);
+                None
+            }
+        }
+    }
+}
+
+/// `admin_state_up` of an object.
+fn is_up(object: &Object) -> bool {
+    object.get("admin_state_up").and_then(Value::as_bool).unwrap_or(true)
 }
 
 /// Parses a stored text; `what` names the row for the one who has to mend it.
@@ -78,65 +107,84 @@ fn list<'o>(object: &'o Object, name: &str) -> impl Iterator<Item = &'o Object> 
     object.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object)
 }
 
-fn networks(tx: &Transaction<'_>) -> Result<BTreeMap<Uuid, Network>, ApiError> {
-    let mut networks = BTreeMap::new();
-    for network in store::select(tx, "networks", None)? {
-        let id = text(&network, "id");
-        let mtu = network.get("mtu").and_then(Value::as_u64).and_then(|mtu| u32::try_from(mtu).ok()).unwrap_or(1500);
-        let mut subnets = Vec::new();
-        for subnet in store::select(tx, "subnets", Some(("network_id", id)))? {
-            let cidr = parse(text(&subnet, "cidr"), "cidr", text(&subnet, "id"))?;
-            let gateway = Some(text(&subnet, "gateway_ip")).filter(|hop| !hop.is_empty());
-            let gateway = gateway.map(|hop| parse(hop, "gateway_ip", text(&subnet, "id"))).transpose()?;
-            subnets.push(Subnet { cidr, gateway });
-        }
-        networks.insert(parse(id, "network", id)?, Network { mtu, external: flag(&network, "router:external"), subnets });
+/// The networks, and those of them that are administratively down.
+fn networks(tx: &Transaction<'_>, bad: &mut Unreadable) -> Result<(BTreeMap<Uuid, Network>, BTreeSet<String>), ApiError> {
+    let mut subnets: BTreeMap<String, Vec<Object>> = BTreeMap::new();
+    for subnet in store::select(tx, "subnets", None)? {
+        subnets.entry(text(&subnet, "network_id").to_owned()).or_default().push(subnet);
     }
-    Ok(networks)
+    let (mut networks, mut shut) = (BTreeMap::new(), BTreeSet::new());
+    for network in store::select(tx, "networks", None)? {
+        let mtu = network.get("mtu").and_then(Value::as_u64).and_then(|mtu| u32::try_from(mtu).ok()).unwrap_or(1500);
+        let own = subnets.remove(text(&network, "id")).unwrap_or_default();
+        let read = || {
+            let subnets = own.iter().map(subnet).collect::<Result<_, _>>()?;
+            Ok(Network { mtu, external: flag(&network, "router:external"), subnets })
+        };
+        networks.extend(bad.check("network", &network, read));
+        if !is_up(&network) {
+            shut.insert(text(&network, "id").to_owned());
+        }
+    }
+    Ok((networks, shut))
 }
 
-fn ports(tx: &Transaction<'_>) -> Result<BTreeMap<Uuid, Port>, ApiError> {
+fn subnet(subnet: &Object) -> Result<Subnet, ApiError> {
+    let id = text(subnet, "id");
+    let gateway = Some(text(subnet, "gateway_ip")).filter(|hop| !hop.is_empty());
+    Ok(Subnet { cidr: parse(text(subnet, "cidr"), "cidr", id)?, gateway: gateway.map(|hop| parse(hop, "gateway_ip", id)).transpose()? })
+}
+
+fn ports(tx: &Transaction<'_>, shut: &BTreeSet<String>, bad: &mut Unreadable) -> Result<BTreeMap<Uuid, Port>, ApiError> {
     let mut addresses = addresses(tx)?;
-    let mut members: BTreeMap<String, Vec<Uuid>> = BTreeMap::new();
+    let mut members: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (port, group) in groups::memberships(tx)? {
-        let id = parse(&group, "security group", &port)?;
-        members.entry(port).or_default().push(id);
+        members.entry(port).or_default().push(group);
     }
     let mut ports = BTreeMap::new();
     for port in store::select(tx, "ports", None)? {
         let id = text(&port, "id");
-        let mac = parse(text(&port, "mac_address"), "mac_address", id)?;
-        // The cloud's own ports are trusted, as in Neutron: a router sends from everybody's addresses.
-        let trusted = text(&port, "device_owner").starts_with("network:");
-        let wanted = Port {
-            network: parse(text(&port, "network_id"), "network_id", id)?,
-            mac,
-            addresses: addresses.remove(id).unwrap_or_default(),
-            pairs: list(&port, "allowed_address_pairs").map(|pair| address_pair(pair, mac, id)).collect::<Result<_, _>>()?,
-            security: !trusted && port.get("port_security_enabled").and_then(Value::as_bool).unwrap_or(true),
-            groups: members.remove(id).unwrap_or_default(),
-            active: text(&port, "status") == "ACTIVE",
+        let (addresses, groups) = (addresses.remove(id).unwrap_or_default(), members.remove(id).unwrap_or_default());
+        let read = || {
+            let mac = parse(text(&port, "mac_address"), "mac_address", id)?;
+            let network = text(&port, "network_id");
+            Ok(Port {
+                network: parse(network, "network_id", id)?,
+                mac,
+                addresses: addresses.iter().map(|(ip, cidr)| address(*ip, cidr, id)).collect::<Result<_, _>>()?,
+                pairs: list(&port, "allowed_address_pairs").map(|pair| address_pair(pair, mac, id)).collect::<Result<_, _>>()?,
+                // Whatever `device_owner` says: tenants may write it.
+                security: port.get("port_security_enabled").and_then(Value::as_bool).unwrap_or(true),
+                up: is_up(&port) && !shut.contains(network),
+                groups: groups.iter().map(|group| parse(group, "security group", id)).collect::<Result<_, _>>()?,
+                active: text(&port, "status") == "ACTIVE",
+            })
         };
-        ports.insert(parse(id, "port", id)?, wanted);
+        ports.extend(bad.check("port", &port, read));
     }
     Ok(ports)
 }
 
-/// The addresses of all ports with the prefix lengths of their subnets, lowest first.
-fn addresses(tx: &Transaction<'_>) -> Result<BTreeMap<String, Vec<IpNet>>, ApiError> {
+/// The addresses of each port with the ranges of their subnets, lowest first.
+type Addresses = BTreeMap<String, Vec<([u8; 16], String)>>;
+
+fn addresses(tx: &Transaction<'_>) -> Result<Addresses, ApiError> {
     let mut query = tx.prepare_cached(
         "SELECT a.port_id, a.ip, json_extract(s.document, '$.cidr') FROM port_addresses a JOIN subnets s ON s.id = a.subnet_id \
          ORDER BY a.port_id, a.ip",
     )?;
     let mut rows = query.query([])?;
-    let mut addresses: BTreeMap<String, Vec<IpNet>> = BTreeMap::new();
+    let mut addresses = Addresses::new();
     while let Some(row) = rows.next()? {
-        let (port, ip, cidr): (String, [u8; 16], String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let subnet: IpNet = parse(&cidr, "subnet", &port)?;
-        let address = IpNet::new(Ipv6Addr::from(ip).to_canonical(), subnet.prefix_len()).map_err(ApiError::internal)?;
-        addresses.entry(port).or_default().push(address);
+        addresses.entry(row.get(0)?).or_default().push((row.get(1)?, row.get(2)?));
     }
     Ok(addresses)
+}
+
+/// An address with the prefix length of its subnet.
+fn address(ip: [u8; 16], cidr: &str, port: &str) -> Result<IpNet, ApiError> {
+    let subnet: IpNet = parse(cidr, "subnet", port)?;
+    IpNet::new(Ipv6Addr::from(ip).to_canonical(), subnet.prefix_len()).map_err(ApiError::internal)
 }
 
 /// An allowed pair: an address or a prefix, with the port's MAC where it names none.
@@ -148,12 +196,22 @@ fn address_pair(pair: &Object, own: MacAddr, port: &str) -> Result<(MacAddr, IpN
     Ok((mac, net))
 }
 
-fn groups(tx: &Transaction<'_>) -> Result<BTreeMap<Uuid, Vec<Rule>>, ApiError> {
-    let policies = groups::policies(tx)?;
-    policies
-        .into_iter()
-        .map(|policy| Ok((parse(&policy.group, "security group", &policy.group)?, policy.rules.iter().map(wanted).collect())))
-        .collect()
+fn groups(tx: &Transaction<'_>, bad: &mut Unreadable) -> Result<BTreeMap<Uuid, Group>, ApiError> {
+    let mut rules: BTreeMap<String, Vec<Rule>> = BTreeMap::new();
+    // A rule only ever allows: without one that cannot be read its group allows less.
+    for row in store::select(tx, "security_group_rules", None)? {
+        let read = || Ok(wanted(&rule::Match::parse(&row).map_err(ApiError::internal)?));
+        if let Some((_, rule)) = bad.check("security group rule", &row, read) {
+            rules.entry(text(&row, "security_group_id").to_owned()).or_default().push(rule);
+        }
+    }
+    let mut groups = BTreeMap::new();
+    for group in store::select(tx, "security_groups", None)? {
+        let stateful = group.get("stateful").and_then(Value::as_bool).unwrap_or(true);
+        let rules = rules.remove(text(&group, "id")).unwrap_or_default();
+        groups.extend(bad.check("security group", &group, || Ok(Group { stateful, rules })));
+    }
+    Ok(groups)
 }
 
 fn wanted(rule: &rule::Match) -> Rule {
@@ -175,36 +233,42 @@ fn wanted(rule: &rule::Match) -> Rule {
     }
 }
 
-fn routers(tx: &Transaction<'_>) -> Result<BTreeMap<Uuid, Router>, ApiError> {
+fn router_rows(tx: &Transaction<'_>, bad: &mut Unreadable) -> Result<BTreeMap<Uuid, Router>, ApiError> {
     let mut routers = BTreeMap::new();
-    for router in store::select(tx, "routers", None)? {
-        let id = text(&router, "id");
-        let outside = router.get("external_gateway_info").and_then(|info| info.get("enable_snat")).and_then(Value::as_bool);
-        let mut wanted = Router { snat: outside.unwrap_or(true), ..Router::default() };
-        for port in store::select(tx, "ports", Some(("device_id", id)))? {
-            let port_id = parse(text(&port, "id"), "port", id)?;
-            match text(&port, "device_owner") {
-                "network:router_interface" => wanted.interfaces.push(port_id),
-                "network:router_gateway" => wanted.gateway = Some(port_id),
-                _ => {}
-            }
-        }
-        for route in list(&router, "routes") {
-            wanted.routes.push((parse(text(route, "destination"), "route", id)?, parse(text(route, "nexthop"), "next hop", id)?));
-        }
+    for object in store::select(tx, "routers", None)?.iter().filter(|object| is_up(object)) {
+        let id = text(object, "id");
+        let ports = store::select(tx, "ports", Some(("device_id", id)))?;
         // One that leads to no port has no fixed address.
         let mut query = tx.prepare_cached(
             "SELECT floating_ip_address, fixed_ip_address FROM floatingips \
              WHERE router_id = ? AND port_id IS NOT NULL AND fixed_ip_address IS NOT NULL ORDER BY rowid",
         )?;
-        let mut rows = query.query([id])?;
-        while let Some(row) = rows.next()? {
-            let (floating, fixed): (String, String) = (row.get(0)?, row.get(1)?);
-            wanted.floating.push((parse(&floating, "floating address", id)?, parse(&fixed, "fixed address", id)?));
-        }
-        routers.insert(parse(id, "router", id)?, wanted);
+        let floating: Vec<(String, String)> =
+            query.query_map([id], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
+        routers.extend(bad.check("router", object, || router(object, &ports, &floating)));
     }
     Ok(routers)
+}
+
+fn router(object: &Object, ports: &[Object], floating: &[(String, String)]) -> Result<Router, ApiError> {
+    let id = text(object, "id");
+    let outside = object.get("external_gateway_info").and_then(|info| info.get("enable_snat")).and_then(Value::as_bool);
+    let mut wanted = Router { snat: outside.unwrap_or(true), ..Router::default() };
+    for port in ports {
+        let port_id = parse(text(port, "id"), "port", id)?;
+        match text(port, "device_owner") {
+            routers::INTERFACE => wanted.interfaces.push(port_id),
+            routers::GATEWAY => wanted.gateway = Some(port_id),
+            _ => {}
+        }
+    }
+    for route in list(object, "routes") {
+        wanted.routes.push((parse(text(route, "destination"), "route", id)?, parse(text(route, "nexthop"), "next hop", id)?));
+    }
+    for (floating, fixed) in floating {
+        wanted.floating.push((parse(floating, "floating address", id)?, parse(fixed, "fixed address", id)?));
+    }
+    Ok(wanted)
 }
 
 #[cfg(test)]

@@ -1,10 +1,14 @@
 //! Packet filter rulesets, applied as one transaction and never read back.
 
 mod program;
+pub mod table;
+pub mod watch;
 
 use std::time::Duration;
 
 pub use program::{Error, Output, run};
+pub use table::{Set, Table};
+pub use watch::{News, Watch};
 
 /// How long `nft` or `iptables` may take. A ruleset of 500 ports takes well under a second.
 const DEADLINE: Duration = Duration::from_secs(20);

@@ -1,15 +1,35 @@
 //! Running `nft` and `iptables` with a deadline.
 
 use std::{
+    collections::VecDeque,
     io::{self, Read, Write},
     process::{Command, Stdio},
-    sync::mpsc,
+    sync::{Mutex, PoisonError, mpsc},
     thread,
     time::Duration,
 };
 
 /// How many characters of a refused line a message quotes.
 const LONGEST_QUOTE: usize = 300;
+
+/// How many of our programs are remembered. Their changes are heard within milliseconds, and a process id comes again much later.
+const REMEMBERED: usize = 64;
+
+/// The process ids of the programs that were run last.
+static OURS: Mutex<VecDeque<u32>> = Mutex::new(VecDeque::new());
+
+fn remember(id: u32) {
+    let mut ours = OURS.lock().unwrap_or_else(PoisonError::into_inner);
+    if ours.len() == REMEMBERED {
+        ours.pop_front();
+    }
+    ours.push_back(id);
+}
+
+/// Whether the process is, or was lately, a program run by this module.
+pub(super) fn is_ours(id: u32) -> bool {
+    OURS.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
+}
 
 /// What a program left behind.
 #[derive(Debug)]
@@ -40,13 +60,13 @@ pub enum Error {
         deadline: Duration,
     },
     /// It refused.
-    #[error("'{program}' refused the rules: {complaint}{}", .line.as_ref().map(|line| format!(" (line: {line})")).unwrap_or_default())]
+    #[error("'{program}' refused the rules: {complaint}{}", .line.as_ref().map(|line| format!(" (line: {})", quote(line))).unwrap_or_default())]
     Refused {
         /// Name and arguments.
         program: String,
         /// What it wrote.
         complaint: String,
-        /// The line of the ruleset it points to.
+        /// The line of the ruleset it points to, in full.
         line: Option<String>,
     },
 }
@@ -63,6 +83,8 @@ pub fn run(program: &str, arguments: &[&str], input: &str, deadline: Duration) -
         .stderr(Stdio::piped())
         .spawn()
         .map_err(failed)?;
+    // Before it can read, and so before it can change, anything.
+    remember(child.id());
     let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
     let (done, ended) = mpsc::channel();
     let input = input.to_owned();
@@ -95,7 +117,8 @@ pub(super) fn succeed(program: &str, arguments: &[&str], input: &str, deadline: 
     if output.success {
         return Ok(());
     }
-    let line = failing_line(&output.complaint).and_then(|number| input.lines().nth(number.checked_sub(1)?)).map(quote);
+    let line =
+        failing_line(&output.complaint).and_then(|number| input.lines().nth(number.checked_sub(1)?)).map(|line| line.trim().to_owned());
     let complaint = output.complaint.lines().next().unwrap_or("it gave no reason").to_owned();
     Err(Error::Refused { program: format!("{program} {}", arguments.join(" ")), complaint, line })
 }

@@ -1,22 +1,29 @@
-//! Brings a snapshot about on this host: links, namespaces, tables, in an order that leaves no port unguarded.
+//! Brings a snapshot about on this host: links, namespaces, tables, in an order that leaves no port unguarded. What fails for one object
+//! is told with its id and leaves the others alone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    fs, io, mem,
 };
 
-use ipnet::IpNet;
 use uuid::Uuid;
 
 use super::{
-    filter, forward, names,
-    router::{self, Interface, Plan},
-    snapshot::Snapshot,
+    bridges,
+    filter::{self, Sight},
+    forward, names,
+    router::{self, Plan},
+    rules,
+    snapshot::{Port, Snapshot},
+    wires,
 };
 use crate::{
-    netlink::{self, Link, NetnsFd, Route, Socket, Veth, netns},
-    nft,
+    netlink::{self, Link, Socket},
+    nft::{self, Table},
 };
+
+/// How many rules that nft refuses are left out in one sync before it is given up.
+const MOST_REFUSED: usize = 64;
 
 /// The datapath could not be brought about; the next sync tries again.
 #[derive(Debug, thiserror::Error)]
@@ -42,10 +49,27 @@ pub enum Error {
     Store(String),
 }
 
-/// What was applied last, so that an unchanged ruleset is not loaded again.
+/// What went wrong with single objects in one sync, each text with the object's id.
+#[derive(Debug, Default)]
+pub(super) struct Problems(BTreeSet<String>);
+
+impl Problems {
+    /// Notes a failure that is `what`'s alone.
+    pub(super) fn note(&mut self, what: impl Fn() -> String, result: Result<(), impl Into<Error>>) {
+        if let Err(error) = result {
+            self.0.insert(format!("{}: {}", what(), error.into()));
+        }
+    }
+}
+
+/// What was applied last, so that what is unchanged is not done again.
 #[derive(Debug, Default)]
 pub struct Executor {
-    applied: BTreeMap<String, String>,
+    tables: Option<[Table; 2]>,
+    forward: Option<String>,
+    routers: BTreeMap<Uuid, wires::Standing>,
+    refused: BTreeSet<String>,
+    problems: Problems,
 }
 
 /// The links of this host; to be taken BEFORE the snapshot is read, so that no port made in between looks stale.
@@ -54,37 +78,134 @@ pub fn links() -> Result<Vec<Link>, Error> {
 }
 
 impl Executor {
-    /// Brings `snapshot` about. With `force` every table is loaded again, because another may have flushed it.
-    /// Returns the ports whose status in the store is wrong, with whether they are active.
-    pub fn sync(&mut self, before: &[Link], snapshot: &Snapshot, force: bool) -> Result<Vec<(Uuid, bool)>, Error> {
+    /// Whether the last sync left something undone; the log has it.
+    pub fn failing(&self) -> bool {
+        !self.problems.0.is_empty()
+    }
+
+    /// Somebody has touched iptables' FORWARD: the next sync looks after it.
+    pub fn forget_forward(&mut self) {
+        self.forward = None;
+    }
+
+    /// Brings `wanted` about. With `force` everything is looked at and every table loaded again, because another may have changed it;
+    /// otherwise only what differs from the last sync. Returns the ports whose status in the store is wrong, with whether they are active.
+    ///
+    /// # Errors
+    /// What concerns all: no port is guarded then, or not as it should be. Failures of single objects are only logged.
+    pub fn sync(&mut self, before: &[Link], wanted: &Snapshot, force: bool) -> Result<Vec<(Uuid, bool)>, Error> {
         if force {
-            self.applied.clear();
+            (self.tables, self.forward) = (None, None);
+            self.routers.clear();
+            self.refused.clear();
         }
         for family in ["iptables", "ip6tables"] {
             set(&format!("net/bridge/bridge-nf-call-{family}"), "1")?;
         }
-        let mut socket = Socket::open()?;
-        self.filter(before, snapshot)?;
-        bridges(&mut socket, snapshot)?;
-        remove_stale(&mut socket, before, snapshot)?;
-        for (id, router) in &snapshot.routers {
-            self.router(&mut socket, &router::plan(snapshot, *id, router))?;
+        let mut problems = Problems::default();
+        problems.0.extend(wanted.unreadable.values().cloned());
+        let mut snapshot = wanted.clone();
+        for (id, other) in snapshot.settle_names() {
+            problems.0.insert(format!(
+                "{id} has no traffic: its interface would have the same name as that of {other}, because their ids begin alike; delete it and make it again"
+            ));
         }
-        statuses(&mut socket, snapshot)
+        let mut socket = Socket::open()?;
+        let now = socket.links()?;
+        let plans: BTreeMap<Uuid, Plan> = snapshot.routers.iter().map(|(id, router)| (*id, router::plan(&snapshot, *id, router))).collect();
+        self.routers.retain(|id, _| plans.contains_key(id));
+        let mut sight = Sight { foreign: foreign_taps(before, &snapshot), ..Sight::default() };
+        let mut standing = BTreeSet::new();
+        for (id, plan) in &plans {
+            if self.routers.get(id).is_some_and(|router| router.stands(plan, &now)) {
+                standing.insert(*id);
+                sight.routers.extend(plan.interfaces.iter().map(|interface| interface.port));
+            } else {
+                problems.note(
+                    || format!("router {id} cannot be looked at"),
+                    wires::proven(plan, &now).map(|ports| sight.routers.extend(ports)),
+                );
+            }
+        }
+        self.filter(&snapshot, &sight, &mut problems)?;
+        self.forward(&snapshot, &mut problems)?;
+
+        let mut touched = bridges::bring_up(&mut socket, &now, &snapshot, &mut problems);
+        touched |= bridges::remove_stale(&mut socket, before, &snapshot, &mut problems);
+        let proven = sight.routers.clone();
+        for (id, plan) in plans.iter().filter(|(id, _)| !standing.contains(id)) {
+            touched = true;
+            let load = self.routers.get(id).is_none_or(|router| router.plan.ruleset != plan.ruleset);
+            let raised = wires::raise(&mut socket, plan, load).map(|router| {
+                sight.routers.extend(plan.interfaces.iter().map(|interface| interface.port));
+                self.routers.insert(*id, router);
+            });
+            if raised.is_err() {
+                self.routers.remove(id);
+            }
+            problems.note(|| format!("router {id} is not as it should be"), raised);
+        }
+        // A router's port may pass everything once its wire is seen to be the router's.
+        if sight.routers != proven {
+            self.filter(&snapshot, &sight, &mut problems)?;
+        }
+        touched |= bridges::plug_again(&mut socket, &now, &snapshot, &mut problems);
+        let links = if touched { socket.links()? } else { now };
+        self.tell(problems);
+        Ok(statuses(&links, wanted, &snapshot))
     }
 
-    fn filter(&mut self, links: &[Link], snapshot: &Snapshot) -> Result<(), Error> {
-        let foreign = foreign_taps(links, snapshot);
-        let text = filter::render(snapshot, &foreign);
-        if self.applied.get("host") != Some(&text) {
-            nft::apply(&text)?;
-            self.applied.insert("host".into(), text);
+    /// Loads what differs in the host's tables, or all of them where that cannot be told.
+    fn filter(&mut self, snapshot: &Snapshot, sight: &Sight, problems: &mut Problems) -> Result<(), Error> {
+        loop {
+            let tables = filter::tables(snapshot, &Sight { refused: self.refused.clone(), ..sight.clone() });
+            let result = self.load(&tables);
+            let Err(nft::Error::Refused { line: Some(line), complaint, .. }) = &result else {
+                self.tables = result.is_ok().then_some(tables);
+                self.name_refused(snapshot, problems);
+                return Ok(result?);
+            };
+            // A rule that nft does not take must not keep those of other ports out. Without it less is allowed, never more.
+            if self.refused.len() >= MOST_REFUSED || rules::owner(snapshot, line).is_none() || !self.refused.insert(line.clone()) {
+                self.tables = None;
+                return Ok(result?);
+            }
+            tracing::debug!(line, complaint, "nft refuses a rule; the others are loaded without it");
         }
-        let external = external(snapshot);
-        let rules = forward::render(&external);
-        if self.applied.get("forward") != Some(&rules) {
-            forward::apply(&rules)?;
-            self.applied.insert("forward".into(), rules);
+    }
+
+    fn load(&mut self, tables: &[Table; 2]) -> Result<(), nft::Error> {
+        let since = self.tables.as_ref().and_then(|old| Some(tables[0].since(&old[0])? + &tables[1].since(&old[1])?));
+        match since {
+            Some(text) if text.is_empty() => return Ok(()),
+            Some(text) => match nft::apply(&text) {
+                Ok(()) => return Ok(()),
+                // Somebody has changed the tables under our hands, or the difference holds a line that nft refuses.
+                Err(error) => tracing::debug!(%error, "the difference was refused; the whole tables are loaded"),
+            },
+            None => {}
+        }
+        nft::apply(&(tables[0].whole() + &tables[1].whole()))
+    }
+
+    fn name_refused(&self, snapshot: &Snapshot, problems: &mut Problems) {
+        for line in &self.refused {
+            if let Some(group) = rules::owner(snapshot, line) {
+                problems.0.insert(format!(
+                    "security group {group} has a rule that nft refuses ('{line}'); it allows nothing until it is made again with other values"
+                ));
+            }
+        }
+    }
+
+    fn forward(&mut self, snapshot: &Snapshot, problems: &mut Problems) -> Result<(), Error> {
+        let external: BTreeSet<String> =
+            snapshot.networks.iter().filter(|(_, network)| network.external).map(|(id, _)| names::bridge(*id)).collect();
+        let text = forward::render(&external);
+        if self.forward.as_ref() != Some(&text) {
+            let result = forward::apply(&text);
+            self.forward = result.is_ok().then_some(text);
+            problems.note(|| "iptables' FORWARD may stop the networks' traffic".to_owned(), result);
         }
         if !external.is_empty() {
             set("net/ipv4/ip_forward", "1")?;
@@ -96,205 +217,68 @@ impl Executor {
         Ok(())
     }
 
-    fn router(&mut self, socket: &mut Socket, plan: &Plan) -> Result<(), Error> {
-        let there = netns::list()?.contains(&plan.namespace);
-        let namespace = if there { netns::open(netns::path(&plan.namespace))? } else { netns::create(&plan.namespace)? };
-        let inside = netns::run_in(&namespace, || Socket::open()?.links())??;
-        for interface in &plan.interfaces {
-            plug(socket, &namespace, interface, inside.iter().any(|link| link.name == interface.name))?;
+    /// Logs what is new among the problems, and that the last one is gone.
+    fn tell(&mut self, problems: Problems) {
+        let old = mem::replace(&mut self.problems, problems);
+        for problem in self.problems.0.difference(&old.0) {
+            tracing::error!(problem, "a part of the datapath is not as it should be; it is tried again");
         }
-        let load = self.applied.get(&plan.namespace) != Some(&plan.ruleset);
-        netns::run_in(&namespace, || inside_router(plan, load))??;
-        self.applied.insert(plan.namespace.clone(), plan.ruleset.clone());
-        Ok(())
+        if self.problems.0.is_empty() && !old.0.is_empty() {
+            tracing::info!("the datapath is whole again");
+        }
     }
 }
 
 /// Takes down everything the datapath ever made on this host.
 pub fn remove_everything() -> Result<(), Error> {
     let before = links()?;
-    let nothing = Snapshot::default();
     let mut socket = Socket::open()?;
-    for link in before.iter().filter(|link| names::is_tap(&link.name) && plugged(&before, link)) {
+    for link in before.iter().filter(|link| names::is_tap(&link.name) && bridges::plugged(&before, link)) {
         socket.delete_link(&link.name)?;
     }
-    remove_stale(&mut socket, &links()?, &nothing)?;
+    let mut problems = Problems::default();
+    bridges::remove_stale(&mut socket, &links()?, &Snapshot::default(), &mut problems);
+    for problem in &problems.0 {
+        tracing::error!(problem, "something of the datapath stays behind");
+    }
     nft::apply("add table bridge kuryr\ndelete table bridge kuryr\nadd table inet kuryr\ndelete table inet kuryr\n")?;
     forward::remove()?;
     Ok(())
 }
 
-fn external(snapshot: &Snapshot) -> BTreeSet<String> {
-    snapshot.networks.iter().filter(|(_, network)| network.external).map(|(id, _)| names::bridge(*id)).collect()
-}
-
-/// Whether a link is a port of a bridge with one of our names.
-fn plugged(links: &[Link], link: &Link) -> bool {
-    link.master.is_some_and(|master| links.iter().any(|bridge| bridge.index == master && names::is_bridge(&bridge.name)))
-}
-
 /// Taps of others (of a virtual machine, say): the bridge table must let them alone.
 fn foreign_taps(links: &[Link], snapshot: &Snapshot) -> BTreeSet<String> {
-    let ours: BTreeSet<String> = snapshot.ports.keys().map(|id| names::tap(*id)).collect();
+    let ours: BTreeSet<String> = snapshot.ports.keys().chain(snapshot.unreadable.keys()).map(|id| names::tap(*id)).collect();
     links
         .iter()
-        .filter(|link| link.name.starts_with("tap") && link.master.is_some() && !plugged(links, link) && !ours.contains(&link.name))
+        .filter(|link| {
+            link.name.starts_with("tap") && link.master.is_some() && !bridges::plugged(links, link) && !ours.contains(&link.name)
+        })
         // The name goes into the ruleset's text, and the kernel allows nearly any byte in it.
         .filter(|link| link.name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')))
         .map(|link| link.name.clone())
         .collect()
 }
 
-fn bridges(socket: &mut Socket, snapshot: &Snapshot) -> Result<(), Error> {
-    for (id, network) in &snapshot.networks {
-        let name = names::bridge(*id);
-        if socket.link(&name)?.is_none() {
-            match socket.add_bridge(&name) {
-                // The binding makes the bridge too, whoever comes first.
-                Err(error) if error.is_exists() => {}
-                other => other?,
-            }
-        }
-        let Some(bridge) = socket.link(&name)? else { continue };
-        if bridge.mtu != network.mtu {
-            socket.set_mtu(bridge.index, network.mtu)?;
-        }
-        if network.external {
-            for subnet in &network.subnets {
-                if let Some(address) = subnet.gateway.and_then(|gateway| IpNet::new(gateway, subnet.cidr.prefix_len()).ok()) {
-                    socket.add_address(bridge.index, address)?;
-                }
-            }
-        } else {
-            // The host is no party on the network; a link-local address of its own would make it one.
-            let _ = set(&format!("net/ipv6/conf/{name}/disable_ipv6"), "1");
-        }
-        if !bridge.up {
-            socket.set_up(bridge.index)?;
-        }
-    }
-    Ok(())
-}
-
-/// Removes what has our names and belongs to nothing known: taps on our bridges, namespaces of routers, bridges without ports.
-fn remove_stale(socket: &mut Socket, before: &[Link], snapshot: &Snapshot) -> Result<(), Error> {
-    let taps: BTreeSet<String> = snapshot.ports.keys().map(|id| names::tap(*id)).collect();
-    for link in before.iter().filter(|link| names::is_tap(&link.name) && !taps.contains(&link.name) && plugged(before, link)) {
-        socket.delete_link(&link.name)?;
-    }
-    for name in netns::list()? {
-        let router = name.strip_prefix("qrouter-").and_then(|id| id.parse::<Uuid>().ok());
-        if router.is_some_and(|id| !snapshot.routers.contains_key(&id)) {
-            netns::delete(&name)?;
-        }
-    }
-    let bridges: BTreeSet<String> = snapshot.networks.keys().map(|id| names::bridge(*id)).collect();
-    let now = socket.links()?;
-    for link in before.iter().filter(|link| link.kind == "bridge" && names::is_bridge(&link.name) && !bridges.contains(&link.name)) {
-        // One with ports is not ours alone: Neutron's own agent uses the same names.
-        if !now.iter().any(|port| port.master == Some(link.index)) {
-            socket.delete_link(&link.name)?;
-        }
-    }
-    Ok(())
-}
-
-fn plug(socket: &mut Socket, namespace: &NetnsFd, interface: &Interface, inside: bool) -> Result<(), Error> {
-    let Some(bridge) = socket.link(&interface.bridge)? else { return Ok(()) };
-    if !inside {
-        // Half a pair is left where a namespace was taken away.
-        socket.delete_link(&interface.tap)?;
-        socket.add_veth(&Veth {
-            name: &interface.tap,
-            mac: None,
-            master: Some(bridge.index),
-            peer: &interface.name,
-            peer_mac: Some(interface.mac),
-            peer_netns: Some(namespace),
-            mtu: Some(interface.mtu),
-        })?;
-    }
-    if let Some(tap) = socket.link(&interface.tap)? {
-        if tap.mtu != interface.mtu {
-            socket.set_mtu(tap.index, interface.mtu)?;
-        }
-        if tap.master != Some(bridge.index) {
-            socket.set_master(tap.index, bridge.index)?;
-        }
-        if !tap.up {
-            socket.set_up(tap.index)?;
-        }
-    }
-    Ok(())
-}
-
-/// The part of a router that is done in its namespace.
-fn inside_router(plan: &Plan, load: bool) -> Result<(), Error> {
-    let mut socket = Socket::open()?;
-    set("net/ipv4/ip_forward", "1")?;
-    set("net/ipv6/conf/all/forwarding", "1")?;
-    // The rules stand before the first interface is up.
-    if load {
-        nft::apply(&plan.ruleset)?;
-    }
-    let mut known = Vec::new();
-    for link in socket.links()? {
-        if link.name == "lo" {
-            socket.set_up(link.index)?;
-            continue;
-        }
-        let Some(interface) = plan.interfaces.iter().find(|interface| interface.name == link.name) else {
-            socket.delete_link(&link.name)?;
-            continue;
-        };
-        if link.mtu != interface.mtu {
-            socket.set_mtu(link.index, interface.mtu)?;
-        }
-        socket.set_up(link.index)?;
-        let have: Vec<IpNet> = socket.addresses()?.into_iter().filter(|a| a.index == link.index).map(|a| a.address).collect();
-        for address in interface.addresses.iter().filter(|address| !have.contains(address)) {
-            socket.add_address(link.index, *address)?;
-        }
-        let local = |net: &IpNet| matches!(net, IpNet::V6(net) if net.addr().is_unicast_link_local());
-        for address in have.iter().filter(|address| !interface.addresses.contains(address) && !local(address)) {
-            socket.remove_address(link.index, *address)?;
-        }
-        known.push(link.index);
-    }
-    for route in socket.routes()? {
-        let wanted = |hop| plan.routes.contains(&(route.destination, hop));
-        if route.gateway.is_some_and(|hop| !wanted(hop)) && route.index.is_none_or(|index| known.contains(&index)) {
-            socket.remove_route(&route)?;
-        }
-    }
-    for (destination, hop) in &plan.routes {
-        let route = Route { destination: *destination, gateway: Some(*hop), index: None, source: None };
-        match socket.add_route(&route) {
-            Ok(()) => {}
-            // One unreachable next hop must not take the router's other routes away.
-            Err(error) => tracing::warn!(namespace = plan.namespace, %error, "a route of the router cannot be set"),
-        }
-    }
-    Ok(())
-}
-
-/// A port is active when its tap is up on the right bridge; the rules for it were applied before.
-fn statuses(socket: &mut Socket, snapshot: &Snapshot) -> Result<Vec<(Uuid, bool)>, Error> {
-    let links = socket.links()?;
+/// A port is active when its tap is up on the right bridge and it is let do something; the rules for it were applied before.
+fn statuses(links: &[Link], wanted: &Snapshot, settled: &Snapshot) -> Vec<(Uuid, bool)> {
     let by_name: BTreeMap<&str, &Link> = links.iter().map(|link| (link.name.as_str(), link)).collect();
-    let mut changed = Vec::new();
-    for (id, port) in &snapshot.ports {
+    let active = |id: &Uuid, port: &Port| {
         let bridge = by_name.get(names::bridge(port.network).as_str()).map(|link| link.index);
-        let active = by_name.get(names::tap(*id).as_str()).is_some_and(|tap| tap.up && tap.master.is_some() && tap.master == bridge);
-        if active != port.active {
-            changed.push((*id, active));
-        }
-    }
-    Ok(changed)
+        let wired = by_name.get(names::tap(*id).as_str()).is_some_and(|tap| tap.up && tap.master.is_some() && tap.master == bridge);
+        port.up && wired && settled.ports.contains_key(id)
+    };
+    wanted
+        .ports
+        .iter()
+        .map(|(id, port)| (*id, port, active(id, port)))
+        .filter(|(_, port, now)| *now != port.active)
+        .map(|(id, _, now)| (id, now))
+        .collect()
 }
 
 /// Writes a setting of the calling thread's network namespace.
-fn set(name: &str, value: &'static str) -> Result<(), Error> {
+pub(super) fn set(name: &str, value: &'static str) -> Result<(), Error> {
     let path = format!("/proc/sys/{name}");
     if fs::read_to_string(&path).is_ok_and(|now| now.trim() == value) {
         return Ok(());

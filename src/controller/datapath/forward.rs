@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use crate::nft;
 
-const CHAIN: &str = "KURYR-FORWARD";
+/// Name of the chain.
+pub const CHAIN: &str = "KURYR-FORWARD";
 
 /// Lets pass what the inet table has judged already: frames between ports of our bridges, and what the host routes for the external ones.
 pub fn render(external: &BTreeSet<String>) -> String {

@@ -3,6 +3,8 @@
 //! [`snapshot`] says what is wanted, [`filter`], [`router`] and [`forward`] turn it into text, and nothing is ever read back from the
 //! firewall. `docs/adr/0001-stateful-filtering.md` tells why the filter looks as it does.
 
+mod bridges;
+mod claims;
 mod executor;
 pub mod filter;
 pub mod forward;
@@ -10,9 +12,11 @@ pub mod names;
 pub mod router;
 mod rules;
 pub mod snapshot;
+mod wires;
 
 use std::{
-    sync::mpsc::{self, RecvTimeoutError, Sender},
+    io,
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -21,10 +25,19 @@ pub use executor::{Error, Executor, links, remove_everything};
 use snapshot::Snapshot;
 use uuid::Uuid;
 
-use crate::netlink::Monitor;
+use crate::{
+    netlink::{Event, Monitor},
+    nft::{News, Watch},
+};
 
-/// How long the monitor of links waits before it looks whether it is to end.
-const MONITOR_WAIT: Duration = Duration::from_millis(500);
+/// How long those who listen to the kernel wait before they look whether they are to end.
+const LISTEN: Duration = Duration::from_millis(500);
+/// One change of a firewall comes as many messages; after this time without one it is taken for complete.
+const QUIET: Duration = Duration::from_millis(20);
+/// The least time between two answers to changes of the firewall: a program that keeps changing it must not keep us busy.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How soon what failed is tried again when nothing is heard; twice as long each time, up to the timer's interval.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// The running datapath. It ends when this is dropped, and leaves everything standing, so that a restart cuts no traffic.
 #[derive(Debug)]
@@ -39,7 +52,13 @@ pub struct Nudge(Sender<Wake>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wake {
-    Changed,
+    /// The store has changed.
+    Store,
+    /// A tap or a bridge has changed.
+    Links,
+    /// iptables' FORWARD has changed.
+    Forward,
+    /// Anything may have changed.
     Everything,
     Stop,
 }
@@ -47,7 +66,7 @@ enum Wake {
 impl Nudge {
     /// The store has changed.
     pub fn changed(&self) {
-        let _ = self.0.send(Wake::Changed);
+        let _ = self.0.send(Wake::Store);
     }
 
     /// Somebody may have touched the firewall: load every table again.
@@ -56,66 +75,152 @@ impl Nudge {
     }
 }
 
+/// Tells a listener that nobody listens to it any more.
+struct Alive(Receiver<()>);
+
+impl Alive {
+    fn is_over(&self) -> bool {
+        self.0.try_recv() == Err(TryRecvError::Disconnected)
+    }
+}
+
 impl Datapath {
     /// Starts it in the calling thread's network namespace: a full sync now and every `interval`, a sync after each nudge and each
-    /// change of a link. `read` reads the store, `report` writes the ports whose status changed.
-    pub fn start<R, W>(interval: Duration, mut read: R, mut report: W) -> Result<Self, Error>
+    /// change of a tap or bridge, and a full one when another has changed our tables. `read` reads the store, `report` writes the ports
+    /// whose status changed.
+    pub fn start<R, W>(interval: Duration, read: R, report: W) -> Result<Self, Error>
     where
         R: FnMut() -> Result<Snapshot, String> + Send + 'static,
         W: FnMut(&[(Uuid, bool)]) + Send + 'static,
     {
         let (sender, receiver) = mpsc::channel();
-        let mut monitor = Monitor::open()?;
-        let (events, (alive, watched)) = (Nudge(sender.clone()), mpsc::channel::<()>());
-        let watcher = thread::spawn(move || {
-            while watched.try_recv() != Err(mpsc::TryRecvError::Disconnected) {
-                match monitor.next(MONITOR_WAIT) {
-                    Ok(Some(_)) => events.changed(),
-                    Ok(None) => {}
-                    Err(error) => {
-                        tracing::error!(%error, "link events are no longer heard; ports change their status at the next timer only");
-                        return;
-                    }
-                }
+        let monitor = Monitor::open()?;
+        let mut threads = Vec::new();
+        let (alive, over) = mpsc::channel();
+        let events = sender.clone();
+        threads.push(thread::spawn(move || listen_to_links(monitor, &events, &Alive(over))));
+        let mut held = vec![alive];
+        match Watch::open(filter::TABLE, forward::CHAIN) {
+            Ok(watch) => {
+                let (alive, over) = mpsc::channel();
+                held.push(alive);
+                let events = sender.clone();
+                threads.push(thread::spawn(move || listen_to_firewall(watch, &events, &Alive(over))));
             }
-        });
-        let worker = thread::spawn(move || {
-            let _alive = alive;
-            let mut executor = Executor::default();
-            let (mut force, mut full) = (true, Instant::now() + interval);
-            loop {
-                let result = links().and_then(|links| {
-                    let snapshot = read().map_err(Error::Store)?;
-                    executor.sync(&links, &snapshot, force)
-                });
-                match result {
-                    Ok(changed) if changed.is_empty() => {}
-                    Ok(changed) => report(&changed),
-                    Err(error) => tracing::error!(%error, "the datapath is not as it should be; the next sync tries again"),
-                }
-                match receiver.recv_timeout(full.saturating_duration_since(Instant::now())) {
-                    Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                    Ok(wake) => force = wake == Wake::Everything,
-                    Err(RecvTimeoutError::Timeout) => force = true,
-                }
-                // A burst of changes is one sync.
-                while let Ok(wake) = receiver.try_recv() {
-                    match wake {
-                        Wake::Stop => return,
-                        wake => force |= wake == Wake::Everything,
-                    }
-                }
-                if force {
-                    full = Instant::now() + interval;
-                }
-            }
-        });
-        Ok(Self { nudge: Nudge(sender), threads: vec![watcher, worker] })
+            Err(error) => deaf(&error),
+        }
+        threads.push(thread::spawn(move || {
+            let _held = held;
+            work(interval, &receiver, read, report);
+        }));
+        Ok(Self { nudge: Nudge(sender), threads })
     }
 
     /// A handle for those who change the store.
     pub fn nudge(&self) -> Nudge {
         self.nudge.clone()
+    }
+}
+
+fn deaf(error: &io::Error) {
+    tracing::error!(%error, "changes of the firewall are not heard; what another takes away is put back at the next timer only");
+}
+
+fn listen_to_links(mut monitor: Monitor, events: &Sender<Wake>, alive: &Alive) {
+    let ours = |name: &str| name.starts_with("tap") || names::is_bridge(name);
+    while !alive.is_over() {
+        match monitor.next(LISTEN) {
+            Ok(Some(Event::Changed(link) | Event::Deleted(link))) if !ours(&link.name) => {}
+            Ok(Some(_)) => drop(events.send(Wake::Links)),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(%error, "link events are no longer heard; ports change their status at the next timer only");
+                return;
+            }
+        }
+    }
+}
+
+fn listen_to_firewall(mut watch: Watch, events: &Sender<Wake>, alive: &Alive) {
+    while !alive.is_over() {
+        match hear(&mut watch) {
+            Ok(Some(News::Forward)) => drop(events.send(Wake::Forward)),
+            Ok(Some(News::Tables | News::Overrun)) => drop(events.send(Wake::Everything)),
+            Ok(None) => continue,
+            Err(error) => return deaf(&error),
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// The worst of the news that come close together.
+fn hear(watch: &mut Watch) -> io::Result<Option<News>> {
+    let mut worst = watch.next(LISTEN)?;
+    let end = Instant::now() + PAUSE;
+    while worst.is_some() && Instant::now() < end {
+        match watch.next(QUIET)? {
+            None => break,
+            Some(News::Forward) => {}
+            more => worst = more,
+        }
+    }
+    Ok(worst)
+}
+
+fn work(
+    interval: Duration,
+    receiver: &Receiver<Wake>,
+    mut read: impl FnMut() -> Result<Snapshot, String>,
+    mut report: impl FnMut(&[(Uuid, bool)]),
+) {
+    let mut executor = Executor::default();
+    let (mut force, mut full, mut retry) = (true, Instant::now() + interval, RETRY);
+    // Read again only when the store has changed.
+    let mut known: Option<Snapshot> = None;
+    loop {
+        let result = links().and_then(|links| {
+            let snapshot = match known.take() {
+                Some(snapshot) => snapshot,
+                None => read().map_err(Error::Store)?,
+            };
+            let changed = executor.sync(&links, &snapshot, force)?;
+            Ok((changed, snapshot))
+        });
+        let mut failed = executor.failing();
+        match result {
+            Ok((changed, snapshot)) if changed.is_empty() => known = Some(snapshot),
+            Ok((changed, _)) => report(&changed),
+            Err(error) => {
+                failed = true;
+                tracing::error!(%error, "the datapath is not as it should be; the next sync tries again");
+            }
+        }
+        force = false;
+        let due = if failed { full.min(Instant::now() + retry) } else { full };
+        retry = if failed { (retry * 2).min(interval) } else { RETRY };
+        let mut wake = match receiver.recv_timeout(due.saturating_duration_since(Instant::now())) {
+            Ok(wake) => wake,
+            Err(RecvTimeoutError::Timeout) => Wake::Everything,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        // A burst of changes is one sync.
+        loop {
+            match wake {
+                Wake::Stop => return,
+                Wake::Store => known = None,
+                Wake::Links => {}
+                Wake::Forward => executor.forget_forward(),
+                Wake::Everything => (force, known) = (true, None),
+            }
+            match receiver.try_recv() {
+                Ok(next) => wake = next,
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return,
+            }
+        }
+        if force {
+            full = Instant::now() + interval;
+        }
     }
 }
 

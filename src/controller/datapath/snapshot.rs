@@ -1,10 +1,14 @@
 //! What the datapath has to bring about: plain data, read from the store in one go.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 use uuid::Uuid;
 
+use super::names;
 use crate::mac::MacAddr;
 
 /// The whole of it.
@@ -14,10 +18,12 @@ pub struct Snapshot {
     pub networks: BTreeMap<Uuid, Network>,
     /// Ports by id, those of routers among them.
     pub ports: BTreeMap<Uuid, Port>,
-    /// The rules of each security group.
-    pub groups: BTreeMap<Uuid, Vec<Rule>>,
-    /// Routers by id.
+    /// Security groups by id.
+    pub groups: BTreeMap<Uuid, Group>,
+    /// Routers by id; one that is administratively down is none.
     pub routers: BTreeMap<Uuid, Router>,
+    /// Objects that are there but cannot be read, with why: what stands on the host for them stays, without traffic.
+    pub unreadable: BTreeMap<Uuid, String>,
 }
 
 /// A network: one bridge.
@@ -51,8 +57,10 @@ pub struct Port {
     pub addresses: Vec<IpNet>,
     /// `allowed_address_pairs`; the MAC is the port's own where the user gave none.
     pub pairs: Vec<(MacAddr, IpNet)>,
-    /// `port_security_enabled`; always false for the ports of routers.
+    /// `port_security_enabled`. The ports of routers have their exemption by another way: see [`Snapshot::router_ports`].
     pub security: bool,
+    /// `admin_state_up` of port and network: without it there is no traffic.
+    pub up: bool,
     /// Security groups.
     pub groups: Vec<Uuid>,
     /// Whether the store says ACTIVE.
@@ -72,6 +80,15 @@ pub struct Router {
     pub routes: Vec<(IpNet, IpAddr)>,
     /// Floating addresses with the fixed addresses behind them.
     pub floating: Vec<(IpAddr, IpAddr)>,
+}
+
+/// A security group.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Group {
+    /// Answers to what a rule allows are allowed.
+    pub stateful: bool,
+    /// Its rules.
+    pub rules: Vec<Rule>,
 }
 
 /// Which way a rule looks, seen from the port.
@@ -117,6 +134,40 @@ impl Port {
 }
 
 impl Snapshot {
+    /// The ports that belong to a router.
+    pub fn router_ports(&self) -> BTreeSet<Uuid> {
+        self.routers.values().flat_map(|router| router.interfaces.iter().chain(&router.gateway)).copied().collect()
+    }
+
+    /// Takes out the networks and ports whose interface would have the name of another one's, and gives back which, with that other.
+    /// An active port keeps its name, and else the one with the lower id.
+    pub fn settle_names(&mut self) -> Vec<(Uuid, Uuid)> {
+        let mut clashes = Vec::new();
+        let mut bridges = BTreeMap::new();
+        for id in self.networks.keys() {
+            if let Some(other) = bridges.insert(names::bridge(*id), *id) {
+                bridges.insert(names::bridge(*id), other);
+                clashes.push((*id, other));
+            }
+        }
+        let lost: BTreeSet<Uuid> = clashes.iter().map(|(id, _)| *id).collect();
+        self.networks.retain(|id, _| !lost.contains(id));
+        let mut taps: BTreeMap<String, Uuid> = BTreeMap::new();
+        for active in [true, false] {
+            for (id, _) in self.ports.iter().filter(|(_, port)| port.active == active && !lost.contains(&port.network)) {
+                match taps.get(&names::tap(*id)) {
+                    Some(other) => clashes.push((*id, *other)),
+                    None => drop(taps.insert(names::tap(*id), *id)),
+                }
+            }
+        }
+        if !clashes.is_empty() {
+            let kept: BTreeSet<Uuid> = taps.into_values().collect();
+            self.ports.retain(|id, _| kept.contains(id));
+        }
+        clashes
+    }
+
     /// Networks that share a router with this one, itself included: where members of a remote group can be met.
     pub fn reachable(&self, network: Uuid) -> Vec<Uuid> {
         let mut found = vec![network];

@@ -38,6 +38,11 @@ fn add_port(tx: &rusqlite::Transaction<'_>, id: Uuid, network: Uuid, ip: &str, m
     tx.execute("INSERT INTO port_addresses (port_id, network_id, subnet_id, ip) VALUES (?, ?, ?, ?)", row).unwrap();
 }
 
+fn add_rule(tx: &rusqlite::Transaction<'_>, mut rule: Value) {
+    rule["project_id"] = json!("p");
+    store::insert(tx, "security_group_rules", &["id", "project_id", "security_group_id", "identity"], rule.as_object().unwrap()).unwrap();
+}
+
 fn controller() -> (tempfile::TempDir, std::sync::Arc<Controller>) {
     let state = tempfile::tempdir().unwrap();
     let settings = ControllerSettings {
@@ -105,13 +110,14 @@ fn all_that_is_stored_is_in_the_snapshot() {
             ("fa:16:3e:00:00:09".parse().unwrap(), "10.1.0.7/32".parse().unwrap()),
         ],
         security: true,
+        up: true,
         groups: vec![group],
         active: true,
     };
     assert_eq!(found.ports[&PORT], wanted);
-    for port in [INNER, OUTER] {
-        assert!(!found.ports[&port].security && !found.ports[&port].active);
-    }
+    // Whom a port belongs to opens nothing: the datapath looks whether its wire leads into the router.
+    assert!([INNER, OUTER].iter().all(|port| found.ports[port].security && !found.ports[port].active));
+    assert_eq!(found.router_ports(), [INNER, OUTER].into());
     let router = Router {
         interfaces: vec![INNER],
         gateway: Some(OUTER),
@@ -122,6 +128,57 @@ fn all_that_is_stored_is_in_the_snapshot() {
     assert_eq!(found.routers[&ROUTER], router);
     // The two rules of every new group, and ICMPv6 by its number.
     let icmp = Rule { direction: Direction::Ingress, v6: true, protocol: Some(58), range: (None, None), remote: Remote::Group(group) };
-    assert_eq!(found.groups[&group].len(), 3);
-    assert!(found.groups[&group].contains(&icmp), "{:?}", found.groups[&group]);
+    assert!(found.groups[&group].stateful);
+    assert_eq!(found.groups[&group].rules.len(), 3);
+    assert!(found.groups[&group].rules.contains(&icmp), "{:?}", found.groups[&group]);
+    assert!(found.unreadable.is_empty(), "{:?}", found.unreadable);
+}
+
+#[test]
+fn what_is_administratively_down_has_no_traffic() {
+    let (_state, controller) = controller();
+    let fill = |tx: &rusqlite::Transaction<'_>| {
+        for (id, up) in [(NETWORK, true), (OUTSIDE, false)] {
+            add(tx, "networks", &[], json!({"id": id, "admin_state_up": up}));
+            add(tx, "subnets", &["network_id"], json!({"id": format!("s-{id}"), "network_id": id, "cidr": "10.1.0.0/24"}));
+        }
+        add(tx, "routers", &[], json!({"id": ROUTER, "admin_state_up": false}));
+        for (id, network, up) in [(PORT, NETWORK, true), (INNER, NETWORK, false), (OUTER, OUTSIDE, true)] {
+            let mac = format!("fa:16:3e:00:00:{:02x}", id.as_u128());
+            add_port(tx, id, network, &format!("10.1.0.{}", id.as_u128()), json!({"mac_address": mac, "admin_state_up": up}));
+        }
+        Ok::<_, ApiError>(())
+    };
+    controller.store().transact(fill).unwrap();
+    let found = controller.store().transact(snapshot).unwrap();
+    assert_eq!([PORT, INNER, OUTER].map(|port| found.ports[&port].up), [true, false, false]);
+    assert!(found.routers.is_empty());
+}
+
+#[test]
+fn a_row_that_cannot_be_read_leaves_the_others_alone() {
+    let (_state, controller) = controller();
+    let fill = |tx: &rusqlite::Transaction<'_>| {
+        for (id, cidr) in [(NETWORK, "10.1.0.0/24"), (OUTSIDE, "nonsense")] {
+            add(tx, "networks", &[], json!({"id": id}));
+            add(tx, "subnets", &["network_id"], json!({"id": format!("s-{id}"), "network_id": id, "cidr": cidr}));
+        }
+        for (id, mac) in [(PORT, "fa:16:3e:00:00:04"), (INNER, "no mac")] {
+            add_port(tx, id, NETWORK, &format!("10.1.0.{}", id.as_u128()), json!({"mac_address": mac}));
+        }
+        add(tx, "routers", &[], json!({"id": ROUTER, "routes": [{"destination": "x", "nexthop": "y"}]}));
+        let group = groups::create(tx, "p", "web", "", false)?;
+        let rule = json!({"id": Uuid::from_u128(9), "security_group_id": group, "direction": "sideways", "identity": ""});
+        add_rule(tx, rule);
+        Ok::<_, ApiError>(())
+    };
+    controller.store().transact(fill).unwrap();
+    let found = controller.store().transact(snapshot).unwrap();
+    assert!(found.networks.contains_key(&NETWORK) && found.ports.contains_key(&PORT));
+    for (id, word) in [(OUTSIDE, "network"), (INNER, "no mac"), (ROUTER, "route"), (Uuid::from_u128(9), "sideways")] {
+        let told = &found.unreadable[&id];
+        assert!(told.contains(word) && told.contains(&id.to_string()), "{told}");
+    }
+    let group = found.groups.values().find(|group| !group.stateful).unwrap();
+    assert_eq!(group.rules.len(), 2, "the rules that can be read");
 }
