@@ -63,6 +63,13 @@ const KNOWN: &[Extension] = &[
         "Expose port bindings of a virtual port to external application",
     ),
     extension(
+        "default-subnetpools",
+        "subnetpools",
+        "Default Subnetpools",
+        "2016-02-18T18:00:00-00:00",
+        "Provides ability to mark and use a subnetpool as the default",
+    ),
+    extension(
         "external-net",
         "networks",
         "Neutron external network",
@@ -70,6 +77,13 @@ const KNOWN: &[Extension] = &[
         "Adds external network attribute to network resource.",
     ),
     extension("extraroute", "routers", "Neutron Extra Route", "2013-02-01T10:00:00-00:00", "Extra routes of a router."),
+    extension(
+        "extraroute-atomic",
+        "routers",
+        "Atomically add/remove extra routes",
+        "2019-07-10T00:00:00+00:00",
+        "Edit extra routes of a router on server side by atomically adding/removing extra routes",
+    ),
     extension(
         "ext-gw-mode",
         "routers",
@@ -92,6 +106,13 @@ const KNOWN: &[Extension] = &[
         "project_id field enabled",
         "2016-09-09T09:09:09-09:09",
         "Extension that indicates that project_id field is enabled.",
+    ),
+    extension(
+        "quota-check-limit",
+        "quotas",
+        "Quota engine limit check",
+        "2022-01-01T00:00:00-00:00",
+        "Support for checking the resource usage before applying a new quota limit",
     ),
     extension("quota_details", "quotas", "Quota details management support", "2017-02-10T10:00:00-00:00", "Limits and use of a project."),
     extension(

@@ -43,7 +43,7 @@ pub const FLOATINGIPS: Resource = Resource {
 };
 
 /// The `device_owner` of the port that holds a floating IP's address.
-const FLOATING: &str = "network:floatingip";
+pub const FLOATING: &str = "network:floatingip";
 
 fn bad(reason: &str) -> ApiError {
     ApiError::bad_request("BadRequest", format!("Bad floatingip request: {reason}."))

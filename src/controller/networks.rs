@@ -3,9 +3,11 @@
 use serde_json::json;
 
 use super::{
-    attributes::{Attribute, Kind, Preset, computed, fixed, writable},
+    attributes::{Attribute, Kind, Preset, computed, writable},
     error::ApiError,
-    resource::{Call, Resource, as_is, merge, text},
+    floatingips::FLOATING,
+    resource::{Call, Resource, as_is, flag, merge, text},
+    routers::GATEWAY,
     store::{self, Object},
     subnets,
 };
@@ -19,7 +21,7 @@ const ATTRIBUTES: &[Attribute] = &[
     writable("is_default", Kind::Bool, Preset::False).for_admins(),
     writable("port_security_enabled", Kind::Bool, Preset::True),
     writable("mtu", Kind::Integer, Preset::Absent),
-    fixed("availability_zone_hints", Kind::List, Preset::List),
+    computed("availability_zone_hints"),
     computed("availability_zones"),
     computed("status"),
     computed("subnets"),
@@ -54,10 +56,12 @@ fn create(call: &Call<'_>, mut network: Object) -> Result<Object, ApiError> {
     if network.get("mtu").and_then(|mtu| mtu.as_i64()).unwrap_or(0) == 0 {
         network.insert("mtu".into(), json!(DEFAULT_MTU));
     }
+    network.insert("availability_zone_hints".into(), json!([]));
     network.insert("availability_zones".into(), json!([]));
     network.insert("ipv4_address_scope".into(), json!(null));
     network.insert("ipv6_address_scope".into(), json!(null));
     network.insert("l2_adjacency".into(), json!(true));
+    refuse_second_default(call, &network)?;
     NETWORKS.insert(call, &network)?;
     Ok(network)
 }
@@ -73,9 +77,43 @@ fn check_mtu(network: &Object) -> Result<(), ApiError> {
 
 fn update(call: &Call<'_>, network: Object, changes: Object) -> Result<Object, ApiError> {
     check_mtu(&changes)?;
+    let id = text(&network, "id").to_owned();
+    let turned_off = |name: &str| flag(&network, name) && changes.get(name) == Some(&json!(false));
+    if turned_off("router:external") && used_by(call, &id, "json_extract(document, '$.device_owner') IN (?2, ?3)", [GATEWAY, FLOATING])? {
+        let message = format!("External network {id} cannot be updated to be made non-external, since it has existing gateway ports.");
+        return Err(ApiError::conflict("ExternalNetworkInUse", message));
+    }
+    // The ports of gateways and floating IPs belong to no project.
+    if turned_off("shared") && used_by(call, &id, "project_id NOT IN (?2, ?3)", [text(&network, "project_id"), ""])? {
+        let message = format!("Unable to reconfigure sharing settings for network {id}. Multiple tenants are using it.");
+        return Err(ApiError::conflict("InvalidSharedSetting", message));
+    }
     let network = merge(call, network, changes)?;
+    refuse_second_default(call, &network)?;
     subnets::share(call, &network)?;
     Ok(network)
+}
+
+/// Whether a port of the network fulfils an SQL condition on ?2 and ?3.
+fn used_by(call: &Call<'_>, network: &str, condition: &str, values: [&str; 2]) -> Result<bool, ApiError> {
+    let sql = format!("SELECT EXISTS (SELECT 1 FROM ports WHERE network_id = ?1 AND {condition})");
+    Ok(call.tx.query_row(&sql, (network, values[0], values[1]), |row| row.get(0))?)
+}
+
+/// Refuses to make a second external network the default one, as Neutron does.
+fn refuse_second_default(call: &Call<'_>, network: &Object) -> Result<(), ApiError> {
+    let default = |network: &Object| flag(network, "is_default") && flag(network, "router:external");
+    if !default(network) {
+        return Ok(());
+    }
+    let rival = |other: &&Object| default(other) && text(other, "id") != text(network, "id");
+    match store::select(call.tx, "networks", None)?.iter().find(rival) {
+        Some(other) => {
+            let message = format!("A default external network already exists: {}.", text(other, "id"));
+            Err(ApiError::conflict("DefaultExternalNetworkExists", message))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Refuses while ports remain; the subnets go with the network.

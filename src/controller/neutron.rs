@@ -53,6 +53,7 @@ pub fn router(controller: Arc<Controller>) -> Router {
         .route("/networking/v2.0/{collection}/{id}", get(item).put(item).delete(item))
         .merge(tagging::router())
         .merge(routers::interfaces::router())
+        .merge(routers::extra_routes::router())
         .merge(quota::api::router())
         .merge(extension::router())
         .merge(agents::router())

@@ -206,7 +206,7 @@ impl Resource {
     pub fn remove(&self, call: &Call<'_>, id: &str) -> Result<(), ApiError> {
         let object = self.find(call, id)?;
         if !call.context.owns(&object) && !self.owns_network(call, &object)? {
-            return Err(ApiError::not_found(self.not_found, self.title, id));
+            return Err(ApiError::forbidden(&format!("rule:delete_{}", self.singular)));
         }
         (self.delete)(call, &object)?;
         Ok(store::remove(call.tx, self.collection, id)?)

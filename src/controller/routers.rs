@@ -15,6 +15,7 @@ use super::{
     store::{self, Object},
 };
 
+pub mod extra_routes;
 pub mod interfaces;
 
 const ATTRIBUTES: &[Attribute] = &[

@@ -4,9 +4,9 @@ use super::{
     attributes::{Attribute, Kind, Preset, computed, fixed},
     error::ApiError,
     groups,
-    resource::{Call, Resource, as_is, as_stored, text},
+    resource::{Call, Resource, as_stored, text},
     rule::{Match, Remote},
-    security_groups::SECURITY_GROUPS,
+    security_groups::{SECURITY_GROUPS, before_list},
     store::{self, Object},
 };
 
@@ -35,7 +35,7 @@ pub const SECURITY_GROUP_RULES: Resource = Resource {
     create,
     update,
     delete: |_, _| Ok(()),
-    before_list: as_is,
+    before_list,
     view: as_stored,
 };
 

@@ -23,6 +23,7 @@ const ATTRIBUTES: &[Attribute] = &[
     fixed("cidr", Kind::Any, Preset::Null),
     fixed("subnetpool_id", Kind::Id, Preset::Null),
     fixed("prefixlen", Kind::Integer, Preset::Null),
+    fixed("use_default_subnetpool", Kind::Bool, Preset::False),
     fixed("ipv6_ra_mode", Kind::Any, Preset::Null),
     fixed("ipv6_address_mode", Kind::Any, Preset::Null),
     // Absent is the first host, null is none.
@@ -84,7 +85,7 @@ fn create(call: &Call<'_>, mut subnet: Object) -> Result<Object, ApiError> {
     Ok(subnet)
 }
 
-/// The subnet's range, as given or cut from a pool; takes `prefixlen` out of the body.
+/// The subnet's range, as given or cut from a pool; takes `prefixlen` and `use_default_subnetpool` out of the body.
 fn choose_cidr(call: &Call<'_>, subnet: &mut Object) -> Result<IpNet, ApiError> {
     let prefixlen = subnet.remove("prefixlen").and_then(|value| value.as_i64());
     let version = subnet.get("ip_version").and_then(Value::as_i64).unwrap_or_default();
@@ -98,6 +99,16 @@ fn choose_cidr(call: &Call<'_>, subnet: &mut Object) -> Result<IpNet, ApiError> 
     let bad = |reason: &str| Err(ApiError::bad_request("BadRequest", format!("Bad subnets request: {reason}.")));
     if given.is_some() && prefixlen.is_some() {
         return bad("cidr and prefixlen must not be supplied together");
+    }
+    let default = subnet.remove("use_default_subnetpool") == Some(json!(true));
+    if default && !text(subnet, "subnetpool_id").is_empty() {
+        return bad("subnetpool_id and use_default_subnetpool cannot both be specified");
+    }
+    if default {
+        let pools = store::select(call.tx, "subnetpools", None)?;
+        let fits = |pool: &&Object| flag(pool, "is_default") && pool.get("ip_version") == Some(&json!(version)) && call.context.sees(pool);
+        let Some(pool) = pools.iter().find(fits) else { return bad(&format!("No default subnetpool found for IPv{version}")) };
+        subnet.insert("subnetpool_id".into(), json!(text(pool, "id")));
     }
     let pool = text(subnet, "subnetpool_id").to_owned();
     if pool.is_empty() {

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::{Limits, QuotaError, usage};
 use crate::controller::{
     Controller,
+    attributes::boolean,
     error::ApiError,
     neutron::{body_object, run},
     resource::Call,
@@ -61,10 +62,17 @@ async fn one(
     run(controller, headers, false, move |call| match method {
         Method::PUT => {
             for_admins(call, "update_quota")?;
-            let Some(Value::Object(limits)) = body_object(&body)?.remove("quota") else {
+            let Some(Value::Object(mut limits)) = body_object(&body)?.remove("quota") else {
                 return Err(ApiError::bad_request("HTTPBadRequest", "Unable to find 'quota' in request body"));
             };
-            usage::set(call.tx, &project, &Limits::parse(&limits)?)?;
+            // `force` asks for what is done anyway; the client sends one of the two.
+            limits.remove("force");
+            let checked = limits.remove("check_limit").is_some_and(|flag| boolean(&flag) == Some(true));
+            let limits = Limits::parse(&limits)?;
+            if checked {
+                refuse_below_use(call, &project, &limits)?;
+            }
+            usage::set(call.tx, &project, &limits)?;
             Ok((StatusCode::OK, Some(json!({"quota": shown(&usage::limits(call.tx, &project)?)})), "quotas"))
         }
         Method::DELETE => {
@@ -103,6 +111,19 @@ async fn view(
         Ok((StatusCode::OK, Some(json!({"quota": quota})), "quotas"))
     })
     .await
+}
+
+/// Refuses a limit that the project is over already.
+fn refuse_below_use(call: &Call<'_>, project: &str, limits: &[(&'static str, i64)]) -> Result<(), ApiError> {
+    for (resource, limit) in limits {
+        let used = usage::used(call.tx, project, resource)?;
+        // A negative limit does not convert, and is no limit.
+        if u64::try_from(*limit).is_ok_and(|limit| used > limit) {
+            let message = format!("Quota limit {limit} for {resource} must be greater than or equal to already used {used}");
+            return Err(ApiError::bad_request("HTTPBadRequest", message));
+        }
+    }
+    Ok(())
 }
 
 fn shown(limits: &Limits) -> Object {

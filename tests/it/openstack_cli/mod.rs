@@ -4,6 +4,7 @@
 //! shell (quotes work) and takes `>`, `|`, `;` and a leading `!` for itself.
 
 mod identity;
+mod network;
 
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Stdio, time::Duration};
 
