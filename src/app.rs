@@ -12,6 +12,7 @@ use tokio::{
 };
 
 use crate::{
+    binding,
     config::Config,
     controller::{
         self, Controller, ControllerSettings,
@@ -163,6 +164,12 @@ fn core_settings(config: &Config) -> core::Settings {
         default_subnetpool_v6: config.neutron.default_subnetpool_v6.clone(),
         enable_dhcp: config.neutron.enable_dhcp,
         veth_dst_prefix: config.binding.veth_dst_prefix.clone(),
+        binding: binding::Settings {
+            ovsdb_socket: config.ovsdb_socket.clone(),
+            ovs_bridge: config.ovs_bridge.clone(),
+            bindir: config.bindir.clone(),
+            ..binding::Settings::default()
+        },
         external_network: config.external_network.clone(),
         vif_plugging_is_fatal: config.neutron.vif_plugging_is_fatal,
         vif_plugging_timeout: config.neutron.vif_plugging_timeout.unwrap_or_default(),

@@ -1,11 +1,24 @@
 //! From a Neutron port to an interface on this host.
 //!
-//! A port becomes a veth pair: `tap…` stays on the host as a port of the network's bridge, `t_c…` is for the container. The container's
-//! end gets its MAC and MTU and nothing else: Docker moves it, brings it up and sets the addresses, and an address set here would be live on
-//! the host until then, its route included.
+//! A port becomes a veth pair: `tap…` stays on the host and is plugged as Neutron's `vif_type` says, `t_c…` is for the container. The
+//! container's end gets its MAC and MTU and nothing else: Docker moves it, brings it up and sets the addresses, and an address set here
+//! would be live on the host until then, its route included.
+//!
+//! | `vif_type` | plug |
+//! |---|---|
+//! | `bridge` | `tap…` in the network's Linux bridge |
+//! | `ovs` | `tap…` in Open vSwitch's integration bridge |
+//! | `ovs` with `ovs_hybrid_plug` | `tap…` and `qvb…` in a bridge `qbr…` of the port's own, whose firewall is iptables'; `qvo…` in Open vSwitch |
+//! | any other | what the script of that name in `[DEFAULT] bindir` does |
 
+mod bridge;
+mod error;
 mod names;
+mod ovs;
+mod pair;
+mod script;
 mod vif;
 
+pub use error::Error;
 pub use names::{bridge_name, container_name, existing, tap_name};
-pub use vif::{Error, Vif, bind, unbind, unbind_many};
+pub use vif::{Settings, Vif, bind, unbind, unbind_many};

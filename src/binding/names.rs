@@ -19,7 +19,8 @@ pub fn bridge_name(network: Uuid) -> String {
     prefixed("brq", network)
 }
 
-fn prefixed(prefix: &str, id: Uuid) -> String {
+/// `prefix` and as much of the UUID as fits; Neutron's agents and Nova cut at the same place.
+pub(super) fn prefixed(prefix: &str, id: Uuid) -> String {
     let mut name = format!("{prefix}{id}");
     name.truncate(14);
     name

@@ -35,6 +35,10 @@ pub struct Config {
     pub socket: PathBuf,
     /// External network, by name or id, to which every Docker network that is not internal gets a router.
     pub external_network: Option<String>,
+    /// Where Open vSwitch's database listens.
+    pub ovsdb_socket: PathBuf,
+    /// Open vSwitch's integration bridge, where Neutron does not name it.
+    pub ovs_bridge: String,
     /// How long a call of the engine may take.
     pub request_timeout: Duration,
     /// What `[neutron]` says besides authentication.

@@ -152,6 +152,8 @@ pub static OPTIONS: &[Opt] = &[
         None,
         "Name or id of an external Neutron network: every Docker network that is not --internal gets a router to it.",
     ),
+    opt("kuryr", "ovsdb_socket", Text, Some("/run/openvswitch/db.sock"), "Unix socket of Open vSwitch's database."),
+    opt("kuryr", "ovs_bridge", Text, Some("br-int"), "Integration bridge of Open vSwitch, where Neutron does not name it for the port."),
     opt("kuryr", "request_timeout", Integer(1), Some("20"), "Seconds a call of the container engine may take."),
     opt(N, "enable_dhcp", Text, Some("True"), "enable_dhcp of new subnets: True or False."),
     opt(N, "default_subnetpool_v4", Text, Some("kuryr"), "Subnet pool for IPv4 networks without --subnet.").env("SUBNET_POOLS_V4"),

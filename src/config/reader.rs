@@ -162,6 +162,8 @@ impl Reader<'_> {
             state_path: path(self.text("kuryr", "state_path")?),
             socket: path(self.text("kuryr", "socket")?),
             external_network: self.text("kuryr", "external_network")?,
+            ovsdb_socket: path(self.text("kuryr", "ovsdb_socket")?),
+            ovs_bridge: self.text("kuryr", "ovs_bridge")?.unwrap_or_default(),
             request_timeout: Self::seconds(self.text("kuryr", "request_timeout")?).unwrap_or(Duration::from_secs(20)),
             neutron,
             auth: self.auth()?,

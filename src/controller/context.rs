@@ -30,8 +30,7 @@ impl Context {
     pub fn of(tx: &Transaction<'_>, headers: &HeaderMap) -> Result<Self, ApiError> {
         let token = headers.get("x-auth-token").and_then(|value| value.to_str().ok()).ok_or_else(ApiError::unauthorized)?;
         let mut query = tx.prepare_cached(
-            "SELECT user_id, coalesce(project_id, ''), EXISTS (SELECT 1 FROM role_assignments a JOIN roles r ON r.id = a.role_id
-             WHERE a.user_id = t.user_id AND a.project_id = t.project_id AND r.name = 'admin')
+            "SELECT user_id, coalesce(project_id, ''), EXISTS (SELECT 1 FROM token_roles WHERE token_id = t.id AND name = 'admin')
              FROM tokens t WHERE id = ?1 AND expires_at > ?2",
         )?;
         query

@@ -20,7 +20,8 @@ pub const SERVICE_PASSWORD: &str = "service-password";
 /// Makes the default identities in an empty store.
 pub fn identities(store: &Store, state_dir: &Path) -> Result<(), Error> {
     let failed = |error: ApiError| Error::Defaults(error.message);
-    let exists = store.transact(|tx| Ok(!store::select(tx, "users", None)?.is_empty())).map_err(failed)?;
+    // Roles cannot be deleted, but the last user can.
+    let exists = store.transact(|tx| Ok(!store::select(tx, "roles", None)?.is_empty())).map_err(failed)?;
     if exists {
         return Ok(());
     }

@@ -1,28 +1,38 @@
-//! The HTTP side of Keystone's API under `/identity`.
+//! Keystone v3 under `/identity`: who asks, what is refused in which words, and the frame of every answer.
+
+pub mod application_credentials;
+pub mod auth;
+pub mod catalog;
+pub mod grants;
+pub mod projects;
+pub mod schema;
+pub mod users;
 
 use std::sync::Arc;
 
 use axum::{
     Router,
-    body::Bytes,
-    extract::{Path, Query as QueryString, State},
-    http::{HeaderMap, HeaderValue, StatusCode},
+    extract::{FromRequestParts, Query as QueryString, State},
+    http::{HeaderMap, StatusCode, request::Parts},
     response::{IntoResponse, Response},
     routing::get,
 };
 use rusqlite::Transaction;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::{
     ApiError, Controller,
     attributes::plain,
-    context::Context,
     error::json_answer,
-    neutron::{base, body_object, run},
+    neutron::base,
     query::Query,
-    resource::Call,
-    store, tokens,
+    store::{self, Object},
+    tokens::{self, Token},
 };
+
+/// The id of the one domain, whose name is `Default`.
+pub const DOMAIN: &str = "default";
 
 /// The routes of Keystone's part.
 pub fn router() -> Router<Arc<Controller>> {
@@ -31,11 +41,12 @@ pub fn router() -> Router<Arc<Controller>> {
         .route("/identity/", get(versions))
         .route("/identity/v3", get(version))
         .route("/identity/v3/", get(version))
-        .route("/identity/v3/auth/tokens", get(show_token).post(issue).delete(revoke))
-        .route("/identity/v3/auth/catalog", get(catalog_list))
-        .route("/identity/v3/auth/projects", get(own_projects))
-        .route("/identity/v3/{collection}", get(list))
-        .route("/identity/v3/{collection}/{id}", get(show))
+        .merge(auth::router())
+        .merge(catalog::router())
+        .merge(users::router())
+        .merge(projects::router())
+        .merge(grants::router())
+        .merge(application_credentials::router())
 }
 
 fn version_entry(base: &str) -> Value {
@@ -55,152 +66,193 @@ async fn version(State(controller): State<Arc<Controller>>, headers: HeaderMap) 
     json_answer(StatusCode::OK, &json!({"version": version_entry(&base(&controller, &headers))}))
 }
 
-/// The catalog: identity and network, each with one endpoint per interface.
-fn catalog(base: &str) -> Value {
-    let service = |id: &str, kind: &str, name: &str, url: String| {
-        let endpoints: Vec<Value> = ["public", "internal", "admin"]
-            .iter()
-            .map(|interface| {
-                let id = format!("{id}-{interface}");
-                json!({"id": id, "interface": interface, "region": "RegionOne", "region_id": "RegionOne", "url": url})
-            })
-            .collect();
-        json!({"id": id, "type": kind, "name": name, "endpoints": endpoints})
-    };
-    json!([
-        service("identity", "identity", "keystone", format!("{base}/identity/v3")),
-        service("network", "network", "neutron", format!("{base}/networking")),
-    ])
+/// What a handler gives: the status, and a body where there is one.
+pub type Answer = Result<(StatusCode, Option<Value>), ApiError>;
+
+/// A handler's answer on its way out.
+pub type Reply = Result<Response, ApiError>;
+
+/// 200 with a body.
+pub fn ok(body: Value) -> Answer {
+    Ok((StatusCode::OK, Some(body)))
 }
 
-fn with_token(status: StatusCode, body: &Value, id: &str) -> Response {
-    let mut response = json_answer(status, body);
-    if let Ok(value) = HeaderValue::from_str(id) {
-        response.headers_mut().insert("x-subject-token", value);
+/// 201 with a body.
+pub fn created(body: Value) -> Answer {
+    Ok((StatusCode::CREATED, Some(body)))
+}
+
+/// 204.
+pub fn done() -> Answer {
+    Ok((StatusCode::NO_CONTENT, None))
+}
+
+/// A request whose caller is not known yet.
+#[derive(Debug)]
+pub struct Ask {
+    controller: Arc<Controller>,
+    /// The request's headers.
+    pub headers: HeaderMap,
+    /// The pairs of its query string.
+    pub query: Query,
+    /// The URL at which the caller reached us, without a path.
+    pub base: String,
+}
+
+impl FromRequestParts<Arc<Controller>> for Ask {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, controller: &Arc<Controller>) -> Result<Self, ApiError> {
+        let unreadable = |error: &dyn std::fmt::Display| bad_request(error.to_string());
+        let QueryString(query) = QueryString::from_request_parts(parts, controller).await.map_err(|error| unreadable(&error))?;
+        let base = base(controller, &parts.headers);
+        Ok(Self { controller: Arc::clone(controller), headers: parts.headers.clone(), query, base })
     }
-    response
 }
 
-async fn issue(State(controller): State<Arc<Controller>>, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
-    let base = base(&controller, &headers);
-    let malformed = |error: ApiError| ApiError::identity(StatusCode::BAD_REQUEST, error.message);
-    let body = body_object(&body).map_err(malformed)?;
-    let work = move |tx: &Transaction<'_>| {
-        let token = tokens::issue(tx, &body)?;
-        let body = tokens::describe(tx, &token, catalog(&base))?;
-        Ok((token.id, body))
-    };
-    let (id, body) = controller.store().transaction(work).await?;
-    Ok(with_token(StatusCode::CREATED, &body, &id))
-}
-
-fn subject(headers: &HeaderMap) -> Result<String, ApiError> {
-    let value = headers.get("x-subject-token").and_then(|value| value.to_str().ok());
-    value.map(str::to_owned).ok_or_else(|| ApiError::identity(StatusCode::BAD_REQUEST, "X-Subject-Token is missing"))
-}
-
-fn unknown(what: &str, id: &str) -> ApiError {
-    ApiError::identity(StatusCode::NOT_FOUND, format!("Could not find {what}: {id}."))
-}
-
-/// Whether the caller may look at or revoke a token: its own, or any for an administrator.
-fn may_touch(context: &Context, headers: &HeaderMap, subject: &str) -> bool {
-    context.admin || headers.get("x-auth-token").is_some_and(|own| own == subject)
-}
-
-async fn show_token(State(controller): State<Arc<Controller>>, headers: HeaderMap) -> Result<Response, ApiError> {
-    let base = base(&controller, &headers);
-    let work = move |tx: &Transaction<'_>| {
-        let context = Context::of(tx, &headers)?;
-        let id = subject(&headers)?;
-        if !may_touch(&context, &headers, &id) {
-            return Err(ApiError::identity(StatusCode::FORBIDDEN, "You are not authorized to perform the requested action."));
-        }
-        let token = tokens::lookup(tx, &id)?.ok_or_else(|| unknown("token", "the one given"))?;
-        let body = tokens::describe(tx, &token, catalog(&base))?;
-        Ok((token.id, body))
-    };
-    let (id, body) = controller.store().transaction(work).await?;
-    Ok(with_token(StatusCode::OK, &body, &id))
-}
-
-async fn revoke(State(controller): State<Arc<Controller>>, headers: HeaderMap) -> Result<Response, ApiError> {
-    let work = move |tx: &Transaction<'_>| {
-        let context = Context::of(tx, &headers)?;
-        let id = subject(&headers)?;
-        if !may_touch(&context, &headers, &id) {
-            return Err(ApiError::identity(StatusCode::FORBIDDEN, "You are not authorized to perform the requested action."));
-        }
-        tx.execute("DELETE FROM tokens WHERE id = ?", [id])?;
-        Ok(())
-    };
-    controller.store().transaction(work).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-async fn catalog_list(State(controller): State<Arc<Controller>>, headers: HeaderMap) -> Result<Response, ApiError> {
-    let base = base(&controller, &headers);
-    run(controller, headers, false, move |_call| Ok((StatusCode::OK, Some(json!({"catalog": catalog(&base), "links": {}})), ""))).await
-}
-
-async fn own_projects(State(controller): State<Arc<Controller>>, headers: HeaderMap) -> Result<Response, ApiError> {
-    run(controller, headers, false, |call| {
-        let mut projects = store::select(call.tx, "projects", None)?;
-        let mut query = call.tx.prepare("SELECT DISTINCT project_id FROM role_assignments WHERE user_id = ?")?;
-        let own = query.query_map([&call.context.user], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
-        projects.retain(|project| project.get("id").is_some_and(|id| own.contains(&plain(id))));
-        Ok((StatusCode::OK, Some(json!({"projects": projects, "links": {}})), ""))
-    })
-    .await
-}
-
-/// The singular of a collection that can be listed; the fixed ones live in no table.
-fn singular(collection: &str) -> Option<&'static str> {
-    let known = [("users", "user"), ("projects", "project"), ("roles", "role"), ("domains", "domain")];
-    known.iter().find(|(name, _)| *name == collection).map(|(_, singular)| *singular)
-}
-
-fn objects(call: &Call<'_>, collection: &str) -> Result<Vec<store::Object>, ApiError> {
-    if collection == "domains" {
-        let domain =
-            json!({"id": "default", "name": "Default", "enabled": true, "description": "The default domain", "options": {}, "tags": []});
-        return Ok(domain.as_object().cloned().into_iter().collect());
+impl Ask {
+    /// Runs `work` in one transaction for whoever asks; errors of the store come in Keystone's form.
+    pub async fn anonymously<T: Send + 'static>(
+        self,
+        work: impl FnOnce(&Transaction<'_>, &Self) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let store = self.controller.store().clone();
+        store.transaction(move |tx| work(tx, &self)).await.map_err(|error| ApiError::identity(error.status, error.message))
     }
-    let mut found = store::select(call.tx, collection, None)?;
-    // Without the role admin a caller sees itself only.
-    let own = if collection == "users" { &call.context.user } else { &call.context.project };
-    found.retain(|object| call.context.admin || object.get("id").is_some_and(|id| plain(id) == *own));
-    Ok(found)
+
+    /// Runs `work` in one transaction for the owner of the request's token; without a valid one it is 401.
+    pub async fn answer(self, work: impl FnOnce(&Caller<'_>) -> Answer + Send + 'static) -> Reply {
+        let work = move |tx: &Transaction<'_>, ask: &Self| {
+            let token = tokens::of(tx, &ask.headers)?;
+            let admin = tokens::roles(tx, &token.id)?.iter().any(|role| role["name"] == "admin");
+            work(&Caller { tx, token, admin, ask })
+        };
+        let (status, body) = self.anonymously(work).await?;
+        Ok(body.map_or_else(|| status.into_response(), |body| json_answer(status, &body)))
+    }
 }
 
-async fn list(
-    State(controller): State<Arc<Controller>>,
-    Path(collection): Path<String>,
-    QueryString(query): QueryString<Query>,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    run(controller, headers, false, move |call| {
-        singular(&collection).ok_or_else(|| unknown("resource", &collection))?;
-        let mut found = objects(call, &collection)?;
-        for (name, wanted) in query.iter().filter(|(name, _)| ["name", "id", "domain_id"].contains(&name.as_str())) {
-            found.retain(|object| object.get(name).is_none_or(|value| plain(value) == *wanted));
+/// A request of somebody with a valid token, inside its transaction.
+#[derive(Debug)]
+pub struct Caller<'a> {
+    /// The transaction; an error rolls it back.
+    pub tx: &'a Transaction<'a>,
+    /// The token that came with the request.
+    pub token: Token,
+    /// Whether the token carries the role `admin`.
+    pub admin: bool,
+    /// The request.
+    pub ask: &'a Ask,
+}
+
+impl Caller<'_> {
+    /// 403 for everybody but administrators; `action` is the name in Keystone's policy.
+    pub fn must_be_admin(&self, action: &str) -> Result<(), ApiError> {
+        self.may(false, action)
+    }
+
+    /// 403 unless the caller is an administrator or `allowed`.
+    pub fn may(&self, allowed: bool, action: &str) -> Result<(), ApiError> {
+        if self.admin || allowed { Ok(()) } else { Err(forbidden(&format!("identity:{action}"))) }
+    }
+
+    /// An object of the table, or 404 in Keystone's words.
+    pub fn find(&self, table: &str, singular: &str, id: &str) -> Result<Object, ApiError> {
+        store::find(self.tx, table, id)?.ok_or_else(|| not_found(singular, id))
+    }
+
+    /// The URL of a path below `/v3/`.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}/identity/v3/{path}", self.ask.base)
+    }
+
+    /// An object as it is answered, with its own URL; `path` is that of its collection.
+    pub fn shown(&self, path: &str, mut object: Object) -> Value {
+        let id = object.get("id").map(plain).unwrap_or_default();
+        object.insert("links".into(), json!({"self": self.url(&format!("{path}/{id}"))}));
+        Value::Object(object)
+    }
+
+    /// A list as it is answered: what passes those of `filters` that the query names. Others are ignored, as in Keystone.
+    pub fn listed(&self, path: &str, mut objects: Vec<Object>, filters: &[&str]) -> Value {
+        for (name, wanted) in self.ask.query.iter().filter(|(name, _)| filters.contains(&name.as_str())) {
+            objects.retain(|object| match object.get(name) {
+                Some(Value::Bool(flag)) => *flag == is_true(wanted),
+                Some(value) => plain(value) == *wanted,
+                None => false,
+            });
         }
-        Ok((StatusCode::OK, Some(json!({collection: found, "links": {"next": null, "previous": null}})), ""))
-    })
-    .await
+        let objects: Vec<Value> = objects.into_iter().map(|object| self.shown(path, object)).collect();
+        let collection = path.rsplit('/').next().unwrap_or(path);
+        json!({collection: objects, "links": {"next": null, "self": self.url(path), "previous": null}})
+    }
+
+    /// The value of a name in the query string.
+    pub fn query(&self, name: &str) -> Option<&str> {
+        self.ask.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
 }
 
-async fn show(
-    State(controller): State<Arc<Controller>>,
-    Path((collection, id)): Path<(String, String)>,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    run(controller, headers, false, move |call| {
-        let singular = singular(&collection).ok_or_else(|| unknown("resource", &collection))?;
-        let mut found = objects(call, &collection)?;
-        found.retain(|object| object.get("id").is_some_and(|found| plain(found) == id));
-        let object = found.pop().ok_or_else(|| unknown(singular, &id))?;
-        Ok((StatusCode::OK, Some(json!({singular: object})), ""))
-    })
-    .await
+/// Completes a new user or project with its id and what both have; the id.
+pub fn new_object(object: &mut Object) -> String {
+    let id = Uuid::new_v4().simple().to_string();
+    object.insert("id".into(), json!(id));
+    object.insert("domain_id".into(), json!(DOMAIN));
+    object.entry("enabled").or_insert(json!(true));
+    object.entry("options").or_insert(json!({}));
+    id
+}
+
+/// 400 where a change names what cannot change, unless it says what is so already.
+pub fn only_same(changes: &Object, object: &Object, fixed: &[(&str, &str)]) -> Result<(), ApiError> {
+    let other = |name: &str| changes.get(name).is_some_and(|value| Some(value) != object.get(name));
+    match fixed.iter().find(|(name, _)| other(name)) {
+        Some((_, title)) => Err(bad_request(format!("Cannot change {title}"))),
+        None => Ok(()),
+    }
+}
+
+/// Applies checked changes; of the options, those that are named, and null takes one away.
+pub fn merge(object: &mut Object, mut changes: Object) {
+    if let (Some(Value::Object(given)), Some(Value::Object(options))) = (changes.remove("options"), object.get_mut("options")) {
+        options.extend(given);
+        options.retain(|_, value| !value.is_null());
+    }
+    object.extend(changes);
+}
+
+/// A switch in a query string: Keystone takes it for set unless the value says no.
+pub fn is_true(text: &str) -> bool {
+    !["0", "false", "f", "no", "n", "off"].contains(&text.to_ascii_lowercase().as_str())
+}
+
+/// 400 in Keystone's form.
+pub fn bad_request(message: impl Into<String>) -> ApiError {
+    ApiError::identity(StatusCode::BAD_REQUEST, message)
+}
+
+/// 400 for what Keystone's own code, not its schemas, misses.
+pub fn expected(attribute: &str, target: &str) -> ApiError {
+    bad_request(format!("Expecting to find {attribute} in {target}. {MALFORMED}"))
+}
+
+/// How Keystone ends most of its 400s.
+pub const MALFORMED: &str = "The server could not comply with the request since it is either malformed or otherwise incorrect. The client is assumed to be in error.";
+
+/// 403; `action` is the name in Keystone's policy, with `identity:`, or a sentence.
+pub fn forbidden(action: &str) -> ApiError {
+    ApiError::identity(StatusCode::FORBIDDEN, format!("You are not authorized to perform the requested action: {action}."))
+}
+
+/// 404 for an object by its id.
+pub fn not_found(singular: &str, id: &str) -> ApiError {
+    ApiError::identity(StatusCode::NOT_FOUND, format!("Could not find {singular}: {id}."))
+}
+
+/// What a broken UNIQUE of a table means: 409, because the name is taken. Any other error of the store stays one.
+pub fn taken(error: rusqlite::Error, singular: &str, details: &str) -> ApiError {
+    if !store::is_constraint(&error) {
+        return error.into();
+    }
+    ApiError::identity(StatusCode::CONFLICT, format!("Conflict occurred attempting to store {singular} - {details}."))
 }

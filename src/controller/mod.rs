@@ -15,6 +15,7 @@ mod first_start;
 pub mod floatingips;
 pub mod groups;
 pub mod keystone;
+pub mod login;
 pub mod networks;
 pub mod neutron;
 pub mod ports;

@@ -6,7 +6,7 @@ use axum::{
     Router,
     body::Bytes,
     extract::{Path, Query as QueryString, Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
@@ -78,7 +78,10 @@ async fn note(State(controller): State<Arc<Controller>>, request: Request, next:
     response
 }
 
-async fn no_route() -> ApiError {
+async fn no_route(uri: Uri) -> ApiError {
+    if uri.path().starts_with("/identity") {
+        return ApiError::identity(StatusCode::NOT_FOUND, format!("({uri}): The resource could not be found."));
+    }
     missing_resource()
 }
 

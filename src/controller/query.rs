@@ -115,7 +115,8 @@ fn matches(value: &Value, text: &str) -> bool {
     }
 }
 
-fn tags_match(object: &Object, query: &Query) -> bool {
+/// Whether an object's tags are as `tags`, `tags-any`, `not-tags` and `not-tags-any` ask.
+pub fn tags_match(object: &Object, query: &Query) -> bool {
     let held: HashSet<&str> = object.get("tags").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     let asked = |name: &str| -> Option<Vec<&str>> {
         let list: Vec<&str> = values(query, name).into_iter().flat_map(|value| value.split(',')).collect();

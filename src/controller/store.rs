@@ -33,8 +33,12 @@ impl Store {
         connection
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;")
             .map_err(|error| refused(error.to_string()))?;
-        let steps =
-            Migrations::new(vec![M::up(include_str!("migrations/0001.sql")), M::up(groups::MIGRATION), M::up(quota::usage::MIGRATION)]);
+        let steps = Migrations::new(vec![
+            M::up(include_str!("migrations/0001.sql")),
+            M::up(groups::MIGRATION),
+            M::up(quota::usage::MIGRATION),
+            M::up(include_str!("migrations/0004.sql")),
+        ]);
         steps.to_latest(&mut connection).map_err(|error| refused(error.to_string()))?;
         Ok(Self { connection: Arc::new(Mutex::new(connection)), changed: Arc::new(watch::Sender::new(0)) })
     }

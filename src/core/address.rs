@@ -58,7 +58,9 @@ impl Core {
     }
 
     /// The entries by which a port ends: its link and the Neutron port go behind.
-    pub(super) fn retire(&self, state: &super::State, port: Port) -> Vec<Entry> {
+    pub(super) fn retire(&self, state: &super::State, mut port: Port) -> Vec<Entry> {
+        // A binding script is told the endpoint that it unplugs.
+        port.endpoint = port.endpoint.or_else(|| state.unplugging(port.id));
         let mut entries = state.call_off(port.id);
         entries.push(Entry::NoPort(port.id));
         entries.push(self.promise(Work::RetirePort(Box::new(port))));

@@ -81,9 +81,8 @@ impl Core {
         let _turn = self.turns.take(format!("endpoint {endpoint}")).await;
         let Some(port) = self.port_of_endpoint(endpoint) else { return Ok(()) };
         let mut entries = self.state().call_off(port.id);
-        let freed = Port { endpoint: None, ..port };
-        entries.push(Entry::Port(freed.clone()));
-        entries.push(self.promise(Work::UnplugPort(Box::new(freed))));
+        entries.push(Entry::Port(Port { endpoint: None, ..port.clone() }));
+        entries.push(self.promise(Work::UnplugPort(Box::new(port))));
         Ok(self.commit(entries).await?)
     }
 
@@ -168,8 +167,8 @@ impl Core {
     }
 
     async fn bind(&self, port: &Port) -> Result<(), Error> {
-        let vif = port.vif(&self.settings.host);
-        on_blocking_thread("plugging a port", move || binding::bind(&vif)).await??;
+        let (vif, settings) = (port.vif(&self.settings.host), self.settings.binding.clone());
+        on_blocking_thread("plugging a port", move || binding::bind(&vif, &settings)).await??;
         Ok(())
     }
 

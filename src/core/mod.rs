@@ -36,6 +36,7 @@ use self::{
     turns::Turns,
 };
 use crate::{
+    binding,
     journal::{self, Journal, Record},
     openstack::Neutron,
 };
@@ -55,6 +56,8 @@ pub struct Settings {
     pub enable_dhcp: bool,
     /// `[binding] veth_dst_prefix`.
     pub veth_dst_prefix: String,
+    /// What plugging depends on besides the port.
+    pub binding: binding::Settings,
     /// `[kuryr] external_network`: the network that a router of each Docker network leads to.
     pub external_network: Option<String>,
     /// `[neutron] vif_plugging_is_fatal`: whether a container waits until its port is ACTIVE.

@@ -116,6 +116,14 @@ impl State {
         })
     }
 
+    /// The endpoint from which the port is still to be unplugged.
+    pub fn unplugging(&self, port: Uuid) -> Option<DockerId> {
+        self.tasks.values().find_map(|task| match &task.work {
+            Work::UnplugPort(old) if old.id == port => old.endpoint.clone(),
+            _ => None,
+        })
+    }
+
     /// Entries that call off the tasks on an object which nobody has begun.
     pub fn call_off(&self, key: Uuid) -> Vec<Entry> {
         if self.busy.contains(&key) {

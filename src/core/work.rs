@@ -38,8 +38,8 @@ impl Core {
     }
 
     async fn unplug(&self, port: &Port) -> Result<(), Error> {
-        let vif = port.vif(&self.settings.host);
-        on_blocking_thread("unplugging a port", move || binding::unbind(&vif)).await??;
+        let (vif, settings) = (port.vif(&self.settings.host), self.settings.binding.clone());
+        on_blocking_thread("unplugging a port", move || binding::unbind(&vif, &settings)).await??;
         Ok(())
     }
 

@@ -80,8 +80,18 @@ impl Socket {
     /// Makes a bridge that is down, forwards from its first moment (no forward delay, no STP) and does not snoop multicast: without a
     /// querier on the network, snooping loses IPv6 neighbour discovery.
     pub fn add_bridge(&mut self, name: &str) -> Result<(), Error> {
-        let options =
+        self.add_bridge_with(name, None)
+    }
+
+    /// Makes a bridge as [`Socket::add_bridge`] does that learns no addresses and so sends every frame to all its other ports.
+    pub fn add_hub(&mut self, name: &str) -> Result<(), Error> {
+        self.add_bridge_with(name, Some(InfoBridge::AgeingTime(0)))
+    }
+
+    fn add_bridge_with(&mut self, name: &str, more: Option<InfoBridge>) -> Result<(), Error> {
+        let mut options =
             vec![InfoBridge::ForwardDelay(0), InfoBridge::StpState(BridgeStpState::Disabled), InfoBridge::MulticastSnooping(false)];
+        options.extend(more);
         let info = LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge), LinkInfo::Data(InfoData::Bridge(options))]);
         self.create(name, vec![LinkAttribute::IfName(name.into()), info], &format!("create bridge {name}"))
     }

@@ -6,6 +6,7 @@
 mod address;
 mod capability;
 mod error;
+pub mod ethtool;
 mod link;
 pub mod monitor;
 pub mod netns;

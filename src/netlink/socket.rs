@@ -20,6 +20,8 @@ use super::Error;
 
 /// The kernel answers from within the request, so a wait of this length means that the answer was lost.
 const ANSWER_SECONDS: u64 = 10;
+/// The same as a duration.
+pub(super) const ANSWER_TIME: Duration = Duration::from_secs(ANSWER_SECONDS);
 /// As CNI and moby do; a dump which collides more often meets a storm of changes.
 const DUMP_ATTEMPTS: usize = 5;
 /// The kernel fills at most 32 KiB per dump datagram (`netlink_dump` in af_netlink.c).
@@ -48,7 +50,7 @@ impl Socket {
         // Kernels before 4.12 know neither option; without them an error has a number and no sentence.
         let _ = raw.set_ext_ack(true);
         let _ = raw.set_cap_ack(true);
-        set_timeout(&raw, Duration::from_secs(ANSWER_SECONDS))?;
+        set_timeout(&raw, ANSWER_TIME)?;
         Ok(Self { raw, sequence: 0, buffer: Vec::with_capacity(BUFFER) })
     }
 
@@ -145,7 +147,7 @@ pub(super) fn parts(datagram: &[u8]) -> impl Iterator<Item = Result<NetlinkBuffe
 }
 
 /// Reads the error number at the head of an NLMSG_ERROR or NLMSG_DONE; both carry it negative, zero for success.
-fn verdict(part: &NetlinkBuffer<&[u8]>, what: &str) -> Result<(), Error> {
+pub(super) fn verdict(part: &NetlinkBuffer<&[u8]>, what: &str) -> Result<(), Error> {
     let payload = part.payload();
     let code = payload.first_chunk::<4>().map_or(0, |bytes| i32::from_ne_bytes(*bytes));
     if code == 0 {

@@ -3,13 +3,21 @@
 use std::{net::UdpSocket, thread, time::Duration};
 
 use kuryr::{
-    binding::{self, Error, Vif},
+    binding::{self, Error, Settings, Vif},
     mac::MacAddr,
     netlink::{Socket, Veth, netns},
 };
 use uuid::Uuid;
 
 const NETWORK: Uuid = Uuid::from_u128(0xb6ad_0000_1111_2222_3333_4444_5555_6666);
+
+fn bind(vif: &Vif) -> Result<String, Error> {
+    binding::bind(vif, &Settings { bindir: "/nowhere".into(), ..Settings::default() })
+}
+
+fn unbind(vif: &Vif) -> Result<(), Error> {
+    binding::unbind(vif, &Settings::default())
+}
 
 fn vif(number: u8) -> Vif {
     Vif {
@@ -29,7 +37,7 @@ fn vif(number: u8) -> Vif {
 fn a_port_is_plugged_with_mac_and_mtu_and_unplugged_twice() {
     let vif = vif(1);
     let mut socket = Socket::open().unwrap();
-    assert_eq!(binding::bind(&vif).unwrap(), "t_c00000001-00");
+    assert_eq!(bind(&vif).unwrap(), "t_c00000001-00");
     let bridge = socket.link("brqb6ad0000-11").unwrap().unwrap();
     let tap = socket.link("tap00000001-00").unwrap().unwrap();
     let container = socket.link("t_c00000001-00").unwrap().unwrap();
@@ -39,8 +47,8 @@ fn a_port_is_plugged_with_mac_and_mtu_and_unplugged_twice() {
     assert_eq!((tap.master, tap.up, bridge.up), (Some(bridge.index), true, true));
     assert_eq!(binding::existing().unwrap(), ["tap00000001-00"]);
     assert!(socket.addresses().unwrap().iter().all(|a| ![tap.index, container.index, bridge.index].contains(&a.index)));
-    binding::unbind(&vif).unwrap();
-    binding::unbind(&vif).unwrap();
+    unbind(&vif).unwrap();
+    unbind(&vif).unwrap();
     assert_eq!(socket.link("t_c00000001-00").unwrap(), None);
     assert!(binding::existing().unwrap().is_empty());
     assert!(socket.link("brqb6ad0000-11").unwrap().is_some());
@@ -49,22 +57,22 @@ fn a_port_is_plugged_with_mac_and_mtu_and_unplugged_twice() {
 #[test]
 fn a_pair_from_an_earlier_life_is_replaced() {
     let vif = vif(1);
-    binding::bind(&vif).unwrap();
+    bind(&vif).unwrap();
     let mut socket = Socket::open().unwrap();
     let before = socket.link("tap00000001-00").unwrap().unwrap().index;
-    binding::bind(&vif).unwrap();
+    bind(&vif).unwrap();
     assert_ne!(socket.link("tap00000001-00").unwrap().unwrap().index, before);
     // The container's end alone can be left under its name as well.
-    binding::unbind(&vif).unwrap();
+    unbind(&vif).unwrap();
     socket.add_veth(&Veth { name: "stray", peer: "t_c00000001-00", ..Veth::default() }).unwrap();
-    binding::bind(&vif).unwrap();
+    bind(&vif).unwrap();
     assert_eq!(socket.link("stray").unwrap(), None);
 }
 
 #[test]
 fn the_bridge_that_neutron_names_is_used() {
     let vif = Vif { vif_details: serde_json::json!({"bridge_name": "br-mine"}), ..vif(1) };
-    binding::bind(&vif).unwrap();
+    bind(&vif).unwrap();
     let mut socket = Socket::open().unwrap();
     let bridge = socket.link("br-mine").unwrap().unwrap().index;
     assert_eq!(socket.link("tap00000001-00").unwrap().unwrap().master, Some(bridge));
@@ -75,25 +83,32 @@ fn the_bridge_that_neutron_names_is_used() {
 fn what_cannot_be_bound_is_named_and_leaves_nothing() {
     let mut socket = Socket::open().unwrap();
     let before = socket.links().unwrap();
-    for (kind, words) in [("binding_failed", "node-1"), ("unbound", "unbound"), ("", "not bound"), ("ovs", "'ovs'"), ("tap", "'tap'")] {
-        let text = binding::bind(&Vif { vif_type: kind.into(), ..vif(1) }).unwrap_err().to_string();
+    for (kind, words) in [
+        ("binding_failed", "node-1"),
+        ("unbound", "unbound"),
+        ("", "not bound"),
+        ("ovs", "/run/openvswitch/db.sock"),
+        ("midonet", "script /nowhere/midonet"),
+        ("../x", "'../x'"),
+    ] {
+        let text = bind(&Vif { vif_type: kind.into(), ..vif(1) }).unwrap_err().to_string();
         assert!(text.contains(words) && text.contains(&vif(1).port.to_string()), "{text}");
     }
     let named = |name: &str| Vif { vif_details: serde_json::json!({"bridge_name": name}), ..vif(1) };
     for name in ["../../etc/passwd", "all", "default", "a-name-of-sixteen"] {
-        assert!(binding::bind(&named(name)).unwrap_err().to_string().contains(name));
+        assert!(bind(&named(name)).unwrap_err().to_string().contains(name));
     }
     assert_eq!(socket.links().unwrap(), before);
 
     socket.add_veth(&Veth { name: "brqb6ad0000-11", peer: "other", ..Veth::default() }).unwrap();
     let before = socket.links().unwrap();
-    let error = binding::bind(&vif(1)).unwrap_err();
+    let error = bind(&vif(1)).unwrap_err();
     assert!(matches!(error, Error::NotABridge { .. }) && error.to_string().contains("veth"), "{error}");
     assert_eq!(socket.links().unwrap(), before);
     socket.delete_link("other").unwrap();
 
     // An MTU below the kernel's least of 68 fails the pair itself.
-    let error = binding::bind(&Vif { mtu: 10, ..vif(1) }).unwrap_err().to_string();
+    let error = bind(&Vif { mtu: 10, ..vif(1) }).unwrap_err().to_string();
     assert!(error.contains("create veth tap00000001-00"), "{error}");
     assert_eq!(socket.link("tap00000001-00").unwrap(), None);
     assert_eq!(socket.link("t_c00000001-00").unwrap(), None);
@@ -104,7 +119,7 @@ fn two_ports_of_a_network_reach_each_other() {
     let mut host = Socket::open().unwrap();
     let mut sides = Vec::new();
     for number in [1, 2] {
-        let container = binding::bind(&vif(number)).unwrap();
+        let container = bind(&vif(number)).unwrap();
         let fd = netns::create(&format!("c{number}")).unwrap();
         let index = host_index(&mut host, &container);
         host.move_to_netns(index, &fd).unwrap();
@@ -123,7 +138,7 @@ fn two_ports_of_a_network_reach_each_other() {
     sides[1].send_to(b"pong!", from).unwrap();
     assert_eq!(sides[0].recv(&mut buffer).unwrap(), 5);
     // Gone from the container with its host end.
-    binding::unbind(&vif(1)).unwrap();
+    unbind(&vif(1)).unwrap();
     assert!(sides[0].send_to(b"ping", "10.1.0.2:7000").is_err());
 }
 
@@ -135,7 +150,7 @@ fn host_index(socket: &mut Socket, name: &str) -> u32 {
 fn fifty_ports_at_once() {
     thread::scope(|scope| {
         for number in 1..=50 {
-            scope.spawn(move || binding::bind(&vif(number)).unwrap());
+            scope.spawn(move || bind(&vif(number)).unwrap());
         }
     });
     assert_eq!(binding::existing().unwrap().len(), 50);
@@ -144,7 +159,7 @@ fn fifty_ports_at_once() {
     assert_eq!(socket.links().unwrap().iter().filter(|link| link.master == Some(bridge) && link.up).count(), 50);
     thread::scope(|scope| {
         for number in 1..=25 {
-            scope.spawn(move || binding::unbind(&vif(number)).unwrap());
+            scope.spawn(move || unbind(&vif(number)).unwrap());
         }
     });
     assert_eq!(binding::existing().unwrap().len(), 25);

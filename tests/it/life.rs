@@ -94,6 +94,7 @@ fn core_settings() -> Settings {
         default_subnetpool_v6: "kuryr6".into(),
         enable_dhcp: true,
         veth_dst_prefix: "eth".into(),
+        binding: Default::default(),
         external_network: None,
         vif_plugging_is_fatal: false,
         vif_plugging_timeout: Duration::ZERO,

@@ -16,4 +16,6 @@ mod openstack_cli;
 mod openstack_stage;
 mod openstack_wire;
 mod oslo;
+mod ovs;
+mod script;
 mod wiring;

@@ -1,8 +1,10 @@
 """Keystone on the controller: ports 5000 and, as in the walkthrough's time, 35357."""
 
+import rest
+import wsgi
 from conf import ini
 from database import database_url
-from places import ADDRESS, CONTROLLER, KEYSTONE, NEUTRON, PASSWORD
+from places import KEYSTONE, NEUTRON, PASSWORD
 
 REGION = "RegionOne"
 
@@ -45,31 +47,18 @@ def prepare(node):
 
 
 def start(node):
-    sockets = [argument for port in (5000, 35357) for argument in ("--http-socket", f"{ADDRESS[CONTROLLER]}:{port}")]
-    # Without "Connection: close" some POSTs succeed while the client sees its connection reset.
-    node.launch(
-        "keystone", "uwsgi", "--plugin", "python3", *sockets, "--wsgi-file", "/usr/bin/keystone-wsgi-public", "--master", "--lazy-apps",
-        "--processes", "2", "--threads", "2", "--enable-threads", "--die-on-term", "--buffer-size", "65535", "--post-buffering", "65536",
-        "--add-header", "Connection: close",
-    )
+    wsgi.launch(node, "keystone", "/usr/bin/keystone-wsgi-public", [f"{node.address}:5000", f"{node.address}:35357"])
     node.await_service("keystone", 180, "curl", "--silent", "--fail", "--output", "/dev/null", KEYSTONE)
 
 
 def add_neutron(node):
-    """The account and the catalog entries of Neutron, by one run of the client. Done before, it changes nothing."""
-    if "neutron" in openstack(node, "user list --format value --column Name"):
-        return
-    openstack(
-        node,
-        "project create --or-show service",
-        f"user create --or-show --password {PASSWORD} neutron",
-        "role add --project service --user neutron admin",
-        "service create --name neutron network",
-        *(f"endpoint create --region {REGION} network {interface} {NEUTRON}" for interface in ("public", "internal", "admin")),
-    )
-
-
-def openstack(node, *commands):
-    """Several commands of the client in one process, which takes a second or two to start."""
-    script = 'eval "$(cat /root/keystonerc_admin)"; printf "%s\\n" "$@" | openstack'
-    return node.run("sh", "-c", script, "openstack", *commands)
+    """The account and the catalog entries of Neutron. What is there already stays as it is."""
+    cloud = rest.Cloud(node)
+    project = cloud.find_or_create("projects", "project", {"name": "service", "domain_id": "default"})
+    user = cloud.find_or_create("users", "user", {"name": "neutron", "domain_id": "default", "password": PASSWORD})
+    role = cloud.find_or_create("roles", "role", {"name": "admin"})
+    cloud.call("PUT", f"{KEYSTONE}/projects/{project['id']}/users/{user['id']}/roles/{role['id']}")
+    service = cloud.find_or_create("services", "service", {"name": "neutron", "type": "network"})
+    for interface in ("public", "internal", "admin"):
+        endpoint = {"service_id": service["id"], "region_id": REGION, "interface": interface, "url": NEUTRON}
+        cloud.find_or_create("endpoints", "endpoint", endpoint)

@@ -12,8 +12,9 @@ import keystone
 import neutron
 import nodes
 import plugins
+import rest
 import roots
-from places import ADDRESS, CONTROLLER, NETWORKERS, RUN, SUITE_OF_CLOUD, SUITE_OF_DOCKER, LabError
+from places import ADDRESS, CONTROLLER, NETWORKERS, NEUTRON, RUN, SUITE_OF_CLOUD, SUITE_OF_DOCKER, LabError
 
 CHOICE = RUN / "choice.json"
 started = time.monotonic()
@@ -109,8 +110,8 @@ def once(node, mark, step):
 
 
 def missing_agents(cloud, controller):
-    listed = keystone.openstack(controller, "network agent list --format json")
-    alive = {(agent["Binary"], agent["Host"]) for agent in json.loads(listed) if agent["Alive"]}
+    listed = rest.Cloud(controller).call("GET", f"{NEUTRON}/v2.0/agents")["agents"]
+    alive = {(agent["binary"], agent["host"]) for agent in listed if agent["alive"]}
     return cloud.expected_agents() - alive
 
 

@@ -41,7 +41,7 @@ def configure(nodes):
 
 
 def start_server(controller):
-    neutron.start(controller)
+    neutron.start_eventlet(controller)
 
 
 def start_agents(node):

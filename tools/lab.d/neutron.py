@@ -1,12 +1,14 @@
 """What every cloud of the lab has in common: neutron-server's configuration, its schema and its start."""
 
+import wsgi
 from conf import ini
 from database import database_url
 from keystone import REGION
-from places import ADDRESS, CONTROLLER, KEYSTONE, PASSWORD
+from places import KEYSTONE, NEUTRON, PASSWORD
 
 NEUTRON_CONF = "/etc/neutron/neutron.conf"
 ML2_CONF = "/etc/neutron/plugins/ml2/ml2_conf.ini"
+CONF_FILES = ["--config-file", NEUTRON_CONF, "--config-file", ML2_CONF]
 
 # Root needs no sudo on a node of the lab.
 ROOTLESS = {"agent": {"root_helper": "env"}, "privsep": {"helper_command": f"privsep-helper --config-file {NEUTRON_CONF}"}}
@@ -54,13 +56,22 @@ def configure(node, transport, ml2, extra=None):
 
 
 def prepare(node):
-    node.run("neutron-db-manage", "--config-file", NEUTRON_CONF, "--config-file", ML2_CONF, "upgrade", "heads")
+    node.run("neutron-db-manage", *CONF_FILES, "upgrade", "heads")
 
 
-def start(node):
-    node.launch("neutron-server", "neutron-server", "--config-file", NEUTRON_CONF, "--config-file", ML2_CONF)
+def start_eventlet(node):
+    """Neutron 21's neutron-server: API and RPC in one."""
+    node.launch("neutron-server", "neutron-server", *CONF_FILES)
     await_api(node, "neutron-server")
 
 
+def start_uwsgi(node, *workers):
+    """Later Neutrons: the API under uwsgi, and beside it programs such as neutron-rpc-server."""
+    wsgi.launch(node, "neutron-api", "/usr/bin/neutron-api", [f"{node.address}:9696"], " ".join(CONF_FILES))
+    for worker in workers:
+        node.launch(worker, worker, *CONF_FILES)
+    await_api(node, "neutron-api")
+
+
 def await_api(node, service):
-    node.await_service(service, 240, "curl", "--silent", "--fail", "--output", "/dev/null", f"http://{ADDRESS[CONTROLLER]}:9696/")
+    node.await_service(service, 240, "curl", "--silent", "--fail", "--output", "/dev/null", f"{NEUTRON}/")

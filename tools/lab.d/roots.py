@@ -80,10 +80,11 @@ def install(root, packages):
     policy = root / "usr/sbin/policy-rc.d"
     policy.write_text("#!/bin/sh\nexit 101\n")
     policy.chmod(0o755)
-    # No translations, no man pages, and every downloaded package is kept.
-    (root / "etc/apt/apt.conf.d/90lab").write_text(
-        'Acquire::Languages "none";\nBinary::apt-get::APT::Keep-Downloaded-Packages "true";\nAPT::Install-Recommends "false";\n'
-    )
+    # No translations, no man pages, every downloaded package is kept, and of mirrors the same is asked as on the machine itself.
+    settings = 'Acquire::Languages "none";\nBinary::apt-get::APT::Keep-Downloaded-Packages "true";\nAPT::Install-Recommends "false";\n'
+    machine = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout.splitlines()
+    settings += "\n".join(line for line in machine if re.match(r"Acquire::(Check-|https?::Proxy)", line)) + "\n"
+    (root / "etc/apt/apt.conf.d/90lab").write_text(settings)
     (root / "etc/dpkg/dpkg.cfg.d/lab").write_text("path-exclude=/usr/share/man/*\npath-exclude=/usr/share/doc/*\nforce-unsafe-io\n")
     chroot(root, "apt-get", "update")
     chroot(root, "apt-get", "install", "--yes", *packages)

@@ -1,7 +1,7 @@
 //! The real `openstack` command of python-openstackclient, as an operator types it, against the embedded controller.
 //!
-//! Starting it takes a second or two, so a [`Shell`] is one process that reads its commands from a pipe. It splits a command like a
-//! shell (quotes work) and takes `>`, `|`, `;` and a leading `!` for itself.
+//! Starting it takes a second or two, so a [`Shell`] is one process that reads its commands from a pipe. It takes `>`, `|`, `;` and a
+//! leading `!` for itself, and splits a command twice: an argument with blanks is written `"'so'"`.
 
 mod identity;
 mod network;
@@ -52,7 +52,7 @@ pub struct Shell {
 
 impl Shell {
     /// Logged in as the user `admin` in the project `kuryr`, as `kuryr controller rc` says.
-    pub async fn admin(cloud: &Cloud) -> Option<Self> {
+    pub fn admin(cloud: &Cloud) -> Option<Self> {
         Self::start(&environment(&cloud.controller.settings().openrc().unwrap()), None)
     }
 

@@ -8,7 +8,7 @@ use crate::{cloud::Cloud, openstack_cli::Shell};
 #[tokio::test(flavor = "multi_thread")]
 async fn autoconfigured_addresses_come_from_the_mac_and_go_with_their_subnet() {
     let cloud = Cloud::start().await;
-    let Some(mut shell) = Shell::admin(&cloud).await else { return };
+    let Some(mut shell) = Shell::admin(&cloud) else { return };
     shell.ok("network create n").await;
     let v4 = shell.json("subnet create --network n --subnet-range 10.1.0.0/24 s4").await["id"].clone();
     shell.ok("port create --network n --mac-address fa:16:3e:00:00:01 old").await;
@@ -39,7 +39,7 @@ async fn autoconfigured_addresses_come_from_the_mac_and_go_with_their_subnet() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_subnet_says_so_and_gives_out_again_what_was_freed() {
     let cloud = Cloud::start().await;
-    let Some(mut shell) = Shell::admin(&cloud).await else { return };
+    let Some(mut shell) = Shell::admin(&cloud) else { return };
     shell.ok("network create n").await;
     shell.ok("subnet create --network n --subnet-range 10.1.0.0/29 --allocation-pool start=10.1.0.4,end=10.1.0.5 s").await;
     shell.ok("port create --network n a").await;

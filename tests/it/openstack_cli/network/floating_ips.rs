@@ -8,7 +8,7 @@ use crate::{cloud::Cloud, openstack_cli::Shell};
 #[tokio::test(flavor = "multi_thread")]
 async fn floating_ips_are_made_led_to_ports_and_deleted() {
     let cloud = Cloud::start().await;
-    let Some(mut shell) = Shell::admin(&cloud).await else { return };
+    let Some(mut shell) = Shell::admin(&cloud) else { return };
     for command in [
         "network create n",
         "subnet create --network n --subnet-range 10.1.0.0/24 s",

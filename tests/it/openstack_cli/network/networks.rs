@@ -8,7 +8,7 @@ use crate::{cloud::Cloud, openstack_cli::Shell};
 #[tokio::test(flavor = "multi_thread")]
 async fn networks_are_made_changed_and_deleted() {
     let cloud = Cloud::start().await;
-    let Some(mut shell) = Shell::admin(&cloud).await else { return };
+    let Some(mut shell) = Shell::admin(&cloud) else { return };
     let project = shell.json("project show kuryr").await["id"].clone();
 
     let plain = shell.json("network create plain").await;
@@ -71,7 +71,7 @@ async fn networks_are_made_changed_and_deleted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn networks_are_listed_filtered_and_paged() {
     let cloud = Cloud::start().await;
-    let Some(mut shell) = Shell::admin(&cloud).await else { return };
+    let Some(mut shell) = Shell::admin(&cloud) else { return };
     shell.ok("network create --tag red --tag blue b").await;
     shell.ok("network create --tag red --disable --project admin c").await;
     shell.ok("network create --share --mtu 1400 a").await;

@@ -8,7 +8,7 @@ use crate::{cloud::Cloud, openstack_cli::Shell};
 /// A network `n` with the subnet `s`, 10.1.0.0/24, and the security groups `g1` and `g2`.
 async fn cloud_with_network() -> (Cloud, Option<Shell>) {
     let cloud = Cloud::start().await;
-    let mut shell = Shell::admin(&cloud).await;
+    let mut shell = Shell::admin(&cloud);
     if let Some(shell) = &mut shell {
         for command in [
             "network create n",

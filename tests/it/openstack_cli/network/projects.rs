@@ -34,7 +34,7 @@ fn member(cloud: &Cloud) -> Option<Shell> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_sees_its_own_and_what_is_shared_and_nothing_else() {
     let cloud = Cloud::start().await;
-    let Some(mut admin) = Shell::admin(&cloud).await else { return };
+    let Some(mut admin) = Shell::admin(&cloud) else { return };
     for command in [
         "network create --project admin hidden",
         "subnet create --project admin --network hidden --subnet-range 10.1.0.0/24 hidden",

@@ -14,7 +14,7 @@ fn limits(list: &Value) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn quotas_are_unlimited_until_they_are_set() {
     let cloud = Cloud::start().await;
-    let Some(mut shell) = Shell::admin(&cloud).await else { return };
+    let Some(mut shell) = Shell::admin(&cloud) else { return };
     let project = shell.json("project show kuryr").await["id"].as_str().unwrap().to_owned();
     let unlimited = json!({
         "networks": -1, "subnets": -1, "subnet_pools": -1, "ports": -1, "routers": -1, "floating_ips": -1, "security_groups": -1,
@@ -58,7 +58,7 @@ async fn quotas_are_unlimited_until_they_are_set() {
 #[tokio::test(flavor = "multi_thread")]
 async fn extensions_and_the_agent_are_shown() {
     let cloud = Cloud::start().await;
-    let Some(mut shell) = Shell::admin(&cloud).await else { return };
+    let Some(mut shell) = Shell::admin(&cloud) else { return };
     let list = shell.json("extension list --network").await;
     let served = column(&list, "Alias");
     for alias in

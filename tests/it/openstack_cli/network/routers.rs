@@ -8,7 +8,7 @@ use crate::{cloud::Cloud, openstack_cli::Shell};
 #[tokio::test(flavor = "multi_thread")]
 async fn routers_are_made_changed_and_deleted() {
     let cloud = Cloud::start().await;
-    let Some(mut shell) = Shell::admin(&cloud).await else { return };
+    let Some(mut shell) = Shell::admin(&cloud) else { return };
     let outside = shell.json("network show kuryr").await;
     let range = outside["subnets"][0].clone();
     let gateway = |address: &str, snat: bool| {
@@ -68,7 +68,7 @@ async fn routers_are_made_changed_and_deleted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn routers_join_subnets_and_carry_routes() {
     let cloud = Cloud::start().await;
-    let Some(mut shell) = Shell::admin(&cloud).await else { return };
+    let Some(mut shell) = Shell::admin(&cloud) else { return };
     for command in [
         "network create n",
         "subnet create --network n --subnet-range 10.1.0.0/24 s4",

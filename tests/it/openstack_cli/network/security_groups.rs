@@ -8,7 +8,7 @@ use crate::{cloud::Cloud, openstack_cli::Shell};
 #[tokio::test(flavor = "multi_thread")]
 async fn security_groups_are_made_changed_and_deleted() {
     let cloud = Cloud::start().await;
-    let Some(mut shell) = Shell::admin(&cloud).await else { return };
+    let Some(mut shell) = Shell::admin(&cloud) else { return };
     // The default group is there when the project looks for the first time.
     let first = shell.json("security group list").await;
     assert_eq!(names(&first), ["default"]);
@@ -55,7 +55,7 @@ async fn security_groups_are_made_changed_and_deleted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rules_say_what_they_were_made_with() {
     let cloud = Cloud::start().await;
-    let Some(mut shell) = Shell::admin(&cloud).await else { return };
+    let Some(mut shell) = Shell::admin(&cloud) else { return };
     shell.ok("security group create web").await;
     let other = shell.json("security group create other").await["id"].clone();
     for (options, expected) in [
@@ -127,7 +127,7 @@ async fn rules_say_what_they_were_made_with() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rules_are_listed_and_deleted() {
     let cloud = Cloud::start().await;
-    let Some(mut shell) = Shell::admin(&cloud).await else { return };
+    let Some(mut shell) = Shell::admin(&cloud) else { return };
     shell.ok("security group create web").await;
     let made = shell.json("security group rule create --protocol tcp --dst-port 80 --description d web").await;
     let id = made["id"].as_str().unwrap();

@@ -8,7 +8,7 @@ use crate::{cloud::Cloud, openstack_cli::Shell};
 #[tokio::test(flavor = "multi_thread")]
 async fn subnet_pools_are_made_changed_listed_and_deleted() {
     let cloud = Cloud::start().await;
-    let Some(mut shell) = Shell::admin(&cloud).await else { return };
+    let Some(mut shell) = Shell::admin(&cloud) else { return };
     let create = "subnet pool create --pool-prefix 10.60.0.0/16 --pool-prefix 10.70.0.0/16 --default-prefix-length 24 --min-prefix-length 16 \
                   --max-prefix-length 28 --description d --default-quota 1024 --tag t p4";
     let expected = json!({
@@ -60,7 +60,7 @@ async fn subnet_pools_are_made_changed_listed_and_deleted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn subnets_are_made_by_range_and_from_pools() {
     let cloud = Cloud::start().await;
-    let Some(mut shell) = Shell::admin(&cloud).await else { return };
+    let Some(mut shell) = Shell::admin(&cloud) else { return };
     shell.ok("network create n").await;
     shell.ok("network create m").await;
     shell.ok("subnet pool create --pool-prefix 10.60.0.0/16 --default-prefix-length 25 p").await;
@@ -122,7 +122,7 @@ async fn subnets_are_made_by_range_and_from_pools() {
 #[tokio::test(flavor = "multi_thread")]
 async fn subnets_are_changed_listed_and_deleted() {
     let cloud = Cloud::start().await;
-    let Some(mut shell) = Shell::admin(&cloud).await else { return };
+    let Some(mut shell) = Shell::admin(&cloud) else { return };
     shell.ok("network create n").await;
     shell.ok("subnet create --network n --subnet-range 10.1.0.0/24 --gateway none --no-dhcp --allocation-pool start=10.1.0.10,end=10.1.0.20 --tag st s").await;
     shell.ok("subnet create --network n --ip-version 6 --subnet-range fd20::/64 s6").await;
