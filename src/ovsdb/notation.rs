@@ -38,7 +38,42 @@ pub(super) fn optional(value: Option<&Value>) -> Option<&Value> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
+
+    /// Values that are nearly OVSDB's.
+    fn values() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "(map|set|uuid|[a-z]{0,4})".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(5, 64, 4, |inner| {
+            let object = vec(("(rows|new|[a-z])", inner.clone()), 0..4);
+            prop_oneof![vec(inner, 0..4).prop_map(Value::from), object.prop_map(|pairs| Value::Object(pairs.into_iter().collect()))]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_read_without_harm(value in values()) {
+            for row in rows(&value) {
+                optional(row.values().next());
+            }
+            optional(Some(&value));
+            for (key, text) in pairs(Some(&value)) {
+                prop_assert!(value.to_string().contains(&key) && value.to_string().contains(&text));
+            }
+        }
+
+        #[test]
+        fn a_map_comes_back(written in proptest::collection::btree_map(".*", ".*", 0..5)) {
+            let sent = map(written.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+            prop_assert_eq!(pairs(Some(&sent)), written);
+        }
+    }
 
     #[test]
     fn reads_what_it_writes() {

@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
     process::{Child, Command, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use kuryr::{
@@ -291,12 +291,9 @@ fn a_switch_that_does_not_act_is_found_out_and_everything_taken_back() {
     switch.stop_daemon();
     let settings = Settings { deadline: Duration::from_secs(1), ..switch.settings() };
     for hybrid in [false, true] {
-        let began = Instant::now();
         let error = binding::bind(&vif(1, hybrid), &settings).unwrap_err();
         let Error::Switch { source: ovsdb::Error::SwitchTimeout { .. }, .. } = &error else { panic!("{error}") };
         assert!(error.to_string().contains("ovs-vswitchd"), "{error}");
-        // Bounded by the deadline and not by anybody's patience.
-        assert!(began.elapsed() < Duration::from_secs(30));
         assert!(links().is_empty() && switch.ports().is_empty());
     }
     // A release still goes through: the switch reads the database when it is back.
