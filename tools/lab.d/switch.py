@@ -2,7 +2,7 @@
 
 SOCKET = "unix:/run/openvswitch/db.sock"
 UNDERLAY = "br-phy"
-DATABASE = "/etc/openvswitch/conf.db"
+DATABASE = "/var/lib/openvswitch/lab.db"
 
 
 def start(node):
