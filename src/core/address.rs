@@ -2,15 +2,17 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use uuid::Uuid;
 
 use super::{
     Core, Error,
+    network::gateway_mismatch,
     port_pool::Wanted,
-    record::{AddressState, Entry, Network, Pool, Port, Subnet, Work},
+    record::{Address, AddressState, Entry, Network, Pool, Port, Subnet, Work},
     request::{AddressPurpose, AddressRequest},
 };
+use crate::openstack;
 
 impl Core {
     /// IpamDriver.RequestAddress: the address with the prefix length of its subnet.
@@ -24,9 +26,9 @@ impl Core {
                 })?;
                 let ip = match request.purpose {
                     AddressPurpose::Gateway => existing_gateway(&subnet, request.address)?,
-                    AddressPurpose::Endpoint { .. } => self.endpoint_address(&network, &subnet, request.address).await?,
+                    AddressPurpose::Endpoint { .. } => Some(self.endpoint_address(&network, &subnet, request.address).await?),
                 };
-                Ok(with_prefix(ip, subnet.cidr))
+                Ok(ip.map_or_else(|| no_gateway(subnet.cidr), |ip| with_prefix(ip, subnet.cidr)))
             }
         }
     }
@@ -35,33 +37,36 @@ impl Core {
     /// if an endpoint still has it: after a crash an engine releases addresses without deleting the endpoint.
     pub async fn release_address(&self, pool: &str, address: IpAddr) -> Result<(), Error> {
         let Ok(pool) = Uuid::parse_str(pool) else { return Ok(()) };
-        let entries = {
-            let state = self.state();
-            match state.port_with(pool, address).cloned() {
-                Some(mut port) => {
+        let found = self.state().port_with(pool, address).map(|port| port.id);
+        match found {
+            Some(port) => {
+                let _turn = self.turns.take(format!("port {port}")).await;
+                let entries = {
+                    let state = self.state();
+                    let Some(mut port) = state.port_with(pool, address).cloned() else { return Ok(()) };
                     port.mark(pool, AddressState::Released);
                     if port.is_held() { vec![Entry::Port(port)] } else { self.retire(&state, port) }
-                }
-                None => match state.pools.get(&pool).cloned() {
-                    Some(mut pool) if pool.network.is_none() => {
-                        if pool.reserved.remove(&address) {
-                            vec![Entry::Pool(pool)]
-                        } else {
-                            Vec::new()
-                        }
-                    }
-                    _ => Vec::new(),
-                },
+                };
+                self.commit_at_any_rate(entries).await;
             }
-        };
-        if entries.is_empty() { Ok(()) } else { Ok(self.commit(entries).await?) }
+            None => {
+                let _turn = self.turns.take(format!("pool {pool}")).await;
+                let known = self.state().pools.get(&pool).cloned();
+                if let Some(mut pool) = known.filter(|pool| pool.network.is_none())
+                    && pool.reserved.remove(&address)
+                {
+                    self.commit_at_any_rate(vec![Entry::Pool(pool)]).await;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The entries by which a port ends: its link and the Neutron port go behind.
     pub(super) fn retire(&self, state: &super::State, mut port: Port) -> Vec<Entry> {
         // A binding script is told the endpoint that it unplugs.
         port.endpoint = port.endpoint.or_else(|| state.unplugging(port.id));
-        let mut entries = state.call_off(port.id);
+        let mut entries = state.call_off_port(port.id);
         entries.push(Entry::NoPort(port.id));
         entries.push(self.promise(Work::RetirePort(Box::new(port))));
         entries
@@ -79,26 +84,48 @@ impl Core {
     }
 
     /// Before the network is made its gateway and auxiliary addresses are only noted; CreateNetwork tells Neutron of them.
-    async fn reserve_before_network(&self, mut pool: Pool, request: &AddressRequest) -> Result<IpNet, Error> {
+    async fn reserve_before_network(&self, pool: Pool, request: &AddressRequest) -> Result<IpNet, Error> {
         let gateway = request.purpose == AddressPurpose::Gateway;
-        let ip = match request.address {
-            Some(ip) => ip,
-            None if gateway => pool
-                .cidr
-                .hosts()
-                .find(|ip| check_host(*ip, pool.cidr, "gateway").is_ok() && !pool.reserved.contains(ip))
-                .ok_or_else(|| Error::Invalid(format!("{} has no room for a gateway; choose a larger subnet", pool.cidr)))?,
-            None => return Err(Error::Unknown(format!("no network uses address pool {} ({}) yet; create one first", pool.id, pool.cidr))),
+        let ip = match (request.address, gateway) {
+            (Some(ip), true) if pool.subnet.is_some() && pool.gateway != Some(ip) => {
+                return Err(Error::Invalid(format!("{}.", gateway_mismatch(Some(ip), pool.gateway))));
+            }
+            (Some(ip), _) => ip,
+            (None, true) => match self.likely_gateway(&pool).await? {
+                Some(ip) => ip,
+                None => return Ok(no_gateway(pool.cidr)),
+            },
+            (None, false) => {
+                return Err(Error::Unknown(format!("no network uses address pool {} ({}) yet; create one first", pool.id, pool.cidr)));
+            }
         };
         check_host(ip, pool.cidr, if gateway { "gateway" } else { "address" })?;
+        let answer = with_prefix(ip, pool.cidr);
+        let _turn = self.turns.take(format!("pool {}", pool.id)).await;
+        let mut pool = self.pool_and_network(pool.id)?.0;
         if gateway {
             pool.gateway = Some(ip);
         } else {
             pool.reserved.insert(ip);
         }
-        let answer = with_prefix(ip, pool.cidr);
         self.commit(vec![Entry::Pool(pool)]).await?;
         Ok(answer)
+    }
+
+    /// The gateway of a range for which the user named none: that of the subnet the pool is for, or of the subnets that Neutron has with this
+    /// range, if they agree, since the network may be put upon one of them. Else the first address. None where those subnets have no gateway.
+    async fn likely_gateway(&self, pool: &Pool) -> Result<Option<IpAddr>, Error> {
+        if pool.subnet.is_some() {
+            return Ok(pool.gateway);
+        }
+        let subnets = self.neutron.list::<openstack::Subnet>(&[("cidr", &pool.cidr.to_string())]).await?;
+        if let [first, others @ ..] = subnets.as_slice()
+            && others.iter().all(|subnet| subnet.gateway_ip == first.gateway_ip)
+        {
+            return Ok(first.gateway_ip);
+        }
+        let free = pool.cidr.hosts().find(|ip| check_host(*ip, pool.cidr, "gateway").is_ok() && !pool.reserved.contains(ip));
+        free.map(Some).ok_or_else(|| Error::Invalid(format!("{} has no room for a gateway; choose a larger subnet", pool.cidr)))
     }
 
     async fn endpoint_address(&self, network: &Network, subnet: &Subnet, wanted: Option<IpAddr>) -> Result<IpAddr, Error> {
@@ -114,9 +141,11 @@ impl Core {
             return Err(Error::Taken(format!("{ip} is {what} of network {}; choose another --ip", network.id)));
         }
         let _turn = self.turns.take(format!("address {ip} of {}", subnet.id)).await;
-        let held = self.state().port_with(subnet.pool, ip).cloned();
-        if let Some(port) = held {
-            return self.grant_again(network, subnet, port, ip).await;
+        let held = self.state().port_with(subnet.pool, ip).map(|port| port.id);
+        if let Some(port) = held
+            && let Some(ip) = self.grant_again(network, subnet, port, ip).await?
+        {
+            return Ok(ip);
         }
         if self.take_back(subnet, ip).await? {
             return Ok(ip);
@@ -128,27 +157,38 @@ impl Core {
     }
 
     /// The engine asks for an address that this host has a port for.
-    async fn grant_again(&self, network: &Network, subnet: &Subnet, mut port: Port, ip: IpAddr) -> Result<IpAddr, Error> {
-        if let Some(endpoint) = &port.endpoint {
-            return Err(Error::Taken(format!(
-                "address {ip} of network {} is in use by endpoint {endpoint}; choose another --ip",
-                network.id
-            )));
-        }
-        // Nothing is bound to it: the engine lost our first reply, or gave up before it made the endpoint.
-        port.mark(subnet.pool, AddressState::Granted);
-        self.commit(vec![Entry::Port(port)]).await?;
-        Ok(ip)
+    async fn grant_again(&self, network: &Network, subnet: &Subnet, port: Uuid, ip: IpAddr) -> Result<Option<IpAddr>, Error> {
+        let granted = self.change_port(port, |_, mut port| {
+            if let Some(endpoint) = &port.endpoint {
+                return Err(Error::Taken(format!(
+                    "address {ip} of network {} is in use by endpoint {endpoint}; choose another --ip",
+                    network.id
+                )));
+            }
+            // Nothing is bound to it: the engine lost our first reply, or gave up before it made the endpoint.
+            port.mark(subnet.pool, AddressState::Granted);
+            Ok(vec![Entry::Port(port)])
+        });
+        Ok(granted.await?.map(|()| ip))
     }
 
     /// Takes the other family's address that was made together with the one granted just before. An engine asks for both addresses of an
     /// endpoint one after the other, under a lock of the network.
     async fn take_waiting(&self, subnet: &Subnet) -> Result<Option<IpAddr>, Error> {
-        let Some(mut port) = self.waiting_port(subnet) else { return Ok(None) };
-        let Some(ip) = port.address(subnet.pool).map(|address| address.ip) else { return Ok(None) };
-        port.mark(subnet.pool, AddressState::Granted);
-        self.commit(vec![Entry::Port(port)]).await?;
-        Ok(Some(ip))
+        while let Some(port) = self.waiting_port(subnet) {
+            let mut taken = None;
+            self.change_port(port.id, |_, mut port| {
+                let waits = |address: &&Address| address.state == AddressState::Waiting;
+                taken = port.address(subnet.pool).filter(waits).map(|address| address.ip);
+                port.mark(subnet.pool, AddressState::Granted);
+                Ok(taken.map_or_else(Vec::new, |_| vec![Entry::Port(port)]))
+            })
+            .await?;
+            if taken.is_some() {
+                return Ok(taken);
+            }
+        }
+        Ok(None)
     }
 
     /// The newest port whose address out of this subnet's pool nobody has asked for.
@@ -164,18 +204,21 @@ impl Core {
 
     /// `--ip6` on a dual-stack network: the port that came with the IPv4 address changes its other one.
     async fn change_waiting(&self, subnet: &Subnet, port: Port, ip: IpAddr) -> Result<IpAddr, Error> {
-        match self.readdress(&port, subnet, ip).await {
-            Ok(port) => {
-                self.commit(vec![Entry::Port(port)]).await?;
-                Ok(ip)
+        let outcome = self.readdress(&port, subnet, ip).await;
+        let changed = self.change_port(port.id, |state, mut port| match &outcome {
+            Ok(()) => {
+                for address in port.addresses.iter_mut().filter(|address| address.pool == subnet.pool) {
+                    address.ip = ip;
+                    address.state = AddressState::Granted;
+                }
+                Ok(vec![Entry::Port(port)])
             }
-            Err(error) => {
-                // The engine never releases the first address when the second is refused.
-                let entries = self.retire(&self.state(), port);
-                self.commit(entries).await?;
-                Err(error)
-            }
-        }
+            // The engine never releases the first address when the second is refused.
+            Err(_) => Ok(self.retire(state, port)),
+        });
+        let changed = changed.await?;
+        outcome?;
+        changed.map(|()| ip).ok_or_else(|| given_back(port.id))
     }
 
     /// A restarted container with `--ip` asks for an address whose port waits to be removed: it gets that port back.
@@ -213,19 +256,17 @@ impl Core {
     }
 }
 
+/// The engine has given an address back while a request of its own still worked on it.
+pub(super) fn given_back(port: Uuid) -> Error {
+    Error::Unknown(format!("the addresses of port {port} were given back before this request had ended; run the command again"))
+}
+
 /// A network on a subnet that was there before: its gateway is a fact.
-fn existing_gateway(subnet: &Subnet, wanted: Option<IpAddr>) -> Result<IpAddr, Error> {
-    match (wanted, subnet.gateway) {
-        (None, Some(gateway)) => Ok(gateway),
-        (Some(wanted), Some(gateway)) if wanted == gateway => Ok(gateway),
-        (wanted, gateway) => {
-            let text = |ip: Option<IpAddr>| ip.map_or_else(|| "None".to_owned(), |ip| ip.to_string());
-            Err(Error::Invalid(format!(
-                "Requested gateway {} does not match with gateway {} in existed network.",
-                text(wanted),
-                text(gateway)
-            )))
-        }
+fn existing_gateway(subnet: &Subnet, wanted: Option<IpAddr>) -> Result<Option<IpAddr>, Error> {
+    if wanted.is_none() || wanted == subnet.gateway {
+        Ok(subnet.gateway)
+    } else {
+        Err(Error::Invalid(format!("{}.", gateway_mismatch(wanted, subnet.gateway))))
     }
 }
 
@@ -240,6 +281,14 @@ fn check_host(ip: IpAddr, cidr: IpNet, what: &str) -> Result<(), Error> {
         return Err(Error::Invalid(format!("{what} {ip} is the network or broadcast address of {cidr}; choose another")));
     }
     Ok(())
+}
+
+/// What the engine takes for the gateway of a network without one: kuryr-libnetwork's answer.
+fn no_gateway(cidr: IpNet) -> IpNet {
+    match cidr {
+        IpNet::V4(_) => IpNet::V4(Ipv4Net::default()),
+        IpNet::V6(_) => IpNet::V6(Ipv6Net::default()),
+    }
 }
 
 fn with_prefix(ip: IpAddr, cidr: IpNet) -> IpNet {

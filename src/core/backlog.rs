@@ -1,4 +1,4 @@
-//! Finishes what was promised: takes tasks in the order of the promises, one at a time for each Neutron object, a few at once in all,
+//! Finishes what was promised: takes tasks in the order of the promises, one at a time for each Neutron object, a few calls at once in all,
 //! and again with growing distance as long as the cloud refuses.
 
 use std::{
@@ -18,14 +18,16 @@ use super::{
 };
 
 /// More requests at once make a busy Neutron slower, not faster.
-const AT_ONCE: usize = 4;
+pub(super) const CALLS_AT_ONCE: usize = 4;
+/// Tasks under way; most of them wait for their turn with the cloud, after their links have gone together.
+const TASKS_AT_ONCE: usize = 64;
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(300);
 
 impl Core {
     /// Works until `stop` turns true; then finishes the tasks that run and leaves the others to the next start.
     pub async fn run_backlog(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let slots = Arc::new(Semaphore::new(AT_ONCE));
+        let slots = Arc::new(Semaphore::new(TASKS_AT_ONCE));
         let mut running = JoinSet::new();
         while !*stop.borrow() {
             let woken = self.backlog.notified();
@@ -50,6 +52,16 @@ impl Core {
             while running.try_join_next().is_some() {}
         }
         while running.join_next().await.is_some() {}
+        self.write_what_is_owed().await;
+    }
+
+    /// A last try for what the journal could not take before.
+    pub(super) async fn write_what_is_owed(&self) {
+        if !self.unwritten().is_empty()
+            && let Err(error) = self.commit(Vec::new()).await
+        {
+            tracing::error!("{error}; releases of late are in memory alone");
+        }
     }
 
     /// Waits until no task is left that could run now; what failed and waits for its next try is not waited for.
@@ -60,7 +72,7 @@ impl Core {
             changed.as_mut().enable();
             {
                 let state = self.state();
-                if state.tasks.keys().all(|task| state.retries.contains_key(task)) && state.busy.is_empty() {
+                if state.busy.is_empty() && !state.tasks.values().any(|task| ready(&state, task)) {
                     return;
                 }
             }
@@ -77,10 +89,9 @@ impl Core {
 
     async fn finish(&self, task: Task) {
         let outcome = self.work(&task.work).await;
-        let outcome = match outcome {
-            Ok(()) => self.commit(vec![Entry::NoTask(task.id)]).await.map_err(super::Error::from),
-            Err(error) => Err(error),
-        };
+        if outcome.is_ok() {
+            self.commit_at_any_rate(vec![Entry::NoTask(task.id)]).await;
+        }
         let mut state = self.state();
         state.busy.remove(&task.work.key());
         if let Err(error) = outcome {

@@ -5,10 +5,13 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::{
     Core, Error, naming, now,
-    record::{Entry, Pool, Port, Work},
+    record::{Pool, Port, Work},
+    request::DockerId,
+    state::State,
 };
 use crate::openstack;
 
@@ -31,17 +34,27 @@ impl Core {
     }
 
     /// One round, as of `now` in Unix seconds.
-    async fn collect(&self, now: i64) -> Result<(), Error> {
-        let entries = {
+    pub async fn collect(&self, now: i64) -> Result<(), Error> {
+        self.write_what_is_owed().await;
+        let (ports, pools, networks) = {
             let state = self.state();
             let idle = |port: &&Port| port.endpoint.is_none() && now - port.created > GRACE;
             let unused = |pool: &&Pool| pool.network.is_none() && now - pool.granted > GRACE;
-            let ports = state.ports.values().filter(idle).cloned().flat_map(|port| self.retire(&state, port));
-            let pools = state.pools.values().filter(unused).flat_map(|pool| self.drop_pool(pool));
-            ports.chain(pools).collect::<Vec<Entry>>()
+            let ports: Vec<Uuid> = state.ports.values().filter(idle).map(|port| port.id).collect();
+            let pools: Vec<Uuid> = state.pools.values().filter(unused).map(|pool| pool.id).collect();
+            let networks: Vec<DockerId> = state.networks.keys().filter(|network| is_given_up(&state, network, now)).cloned().collect();
+            (ports, pools, networks)
         };
-        if !entries.is_empty() {
-            self.commit(entries).await?;
+        for port in ports {
+            // It may have got its endpoint while this round waited for its turn.
+            self.change_port(port, |state, port| Ok(if port.endpoint.is_none() { self.retire(state, port) } else { Vec::new() })).await?;
+        }
+        for pool in pools {
+            self.release_pool(&pool.to_string()).await?;
+        }
+        for network in networks {
+            tracing::info!(%network, "removing a network that the engine has given up");
+            self.delete_network(&network).await?;
         }
         self.collect_orphans(now).await
     }
@@ -67,6 +80,14 @@ impl Core {
     }
 }
 
+/// Whether the engine has given back all pools of the network and then not deleted it: it gave up before we had made the network.
+fn is_given_up(state: &State, network: &DockerId, now: i64) -> bool {
+    let mut pools = state.pools.values().filter(|pool| pool.network.as_ref() == Some(network)).peekable();
+    pools.peek().is_some()
+        && pools.all(|pool| pool.released && now - pool.granted > GRACE)
+        && state.ports.values().all(|port| port.network != *network)
+}
+
 /// Seconds from a Neutron time stamp to `now`.
 fn age_at(now: i64) -> impl Fn(&str) -> Option<i64> {
     use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -76,7 +97,7 @@ fn age_at(now: i64) -> impl Fn(&str) -> Option<i64> {
 fn orphan(port: &openstack::Port) -> Port {
     Port {
         id: port.id,
-        network: super::request::DockerId::nowhere(),
+        network: DockerId::nowhere(),
         neutron_network: port.network_id,
         mac: port.mac_address,
         addresses: Vec::new(),

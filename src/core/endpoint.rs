@@ -8,8 +8,10 @@ use uuid::Uuid;
 
 use super::{
     Core, Error,
-    record::{AddressState, Entry, Network, Port, Work},
-    request::{Attachment, DockerId, EndpointGrant, EndpointRequest},
+    address::given_back,
+    options::refuse_unknown,
+    record::{Address, AddressState, Entry, Network, Port, Work},
+    request::{Attachment, DockerId, EndpointGrant, EndpointRequest, JoinRequest},
 };
 use crate::{
     binding::{self, Vif},
@@ -24,32 +26,42 @@ const LAST_POLL: Duration = Duration::from_secs(2);
 impl Core {
     /// NetworkDriver.CreateEndpoint: binds the port of the addresses to this endpoint and makes its link on this host.
     pub async fn create_endpoint(&self, request: EndpointRequest) -> Result<EndpointGrant, Error> {
+        refuse_unknown(&request.options, &[])?;
         let _turn = self.turns.take(format!("endpoint {}", request.endpoint)).await;
         let network = self.network(&request.network)?;
-        let mut port = match self.port_of_endpoint(&request.endpoint) {
+        let port = match self.port_of_endpoint(&request.endpoint) {
             Some(port) => repeated(port, &request)?,
             None => self.granted(&network, &request).await?,
         };
-        if let Some(mac) = request.mac
-            && mac != port.mac
-        {
-            port = self.change_mac(port, mac).await?;
+        if let Some(mac) = request.mac.filter(|mac| *mac != port.mac) {
+            self.change_mac(port.id, mac).await?;
         }
-        port.endpoint = Some(request.endpoint.clone());
+        let mut claimed = None;
         let dress = self.promise(Work::DressPort { port: port.id, endpoint: request.endpoint.clone() });
-        self.commit(vec![Entry::Port(port.clone()), dress]).await?;
+        self.change_port(port.id, |_, mut port| {
+            port.endpoint = Some(request.endpoint.clone());
+            claimed = Some(port.clone());
+            Ok(vec![Entry::Port(port), dress])
+        })
+        .await?;
+        let port = claimed.ok_or_else(|| given_back(port.id))?;
         if let Err(error) = self.bind(&port).await {
             // The engine gives the addresses back by itself, but does not delete an endpoint whose creation failed.
-            let freed = Port { endpoint: None, ..port };
-            self.commit(vec![Entry::Port(freed)]).await?;
+            self.free(port.id, &request.endpoint, false).await;
             return Err(error);
+        }
+        let still_held = self.state().ports.get(&port.id).is_some_and(|now| now.endpoint.as_ref() == Some(&request.endpoint));
+        if !still_held {
+            // Its link was to go before it came.
+            self.unplug(&port).await?;
+            return Err(given_back(port.id));
         }
         Ok(EndpointGrant { mac: request.mac.is_none().then_some(port.mac) })
     }
 
     /// NetworkDriver.Join: read from memory; waits for the port to be ACTIVE when the configuration asks for it.
-    pub async fn join(&self, network: &DockerId, endpoint: &DockerId) -> Result<Attachment, Error> {
-        let network = self.network(network)?;
+    pub async fn join(&self, request: JoinRequest) -> Result<Attachment, Error> {
+        let (network, endpoint) = (self.network(&request.network)?, &request.endpoint);
         let port = self.port_of_endpoint(endpoint).ok_or_else(|| {
             Error::Unknown(format!("endpoint {endpoint} of network {} is not known on this host; start the container again", network.id))
         })?;
@@ -80,10 +92,25 @@ impl Core {
     pub async fn delete_endpoint(&self, _network: &DockerId, endpoint: &DockerId) -> Result<(), Error> {
         let _turn = self.turns.take(format!("endpoint {endpoint}")).await;
         let Some(port) = self.port_of_endpoint(endpoint) else { return Ok(()) };
-        let mut entries = self.state().call_off(port.id);
-        entries.push(Entry::Port(Port { endpoint: None, ..port.clone() }));
-        entries.push(self.promise(Work::UnplugPort(Box::new(port))));
-        Ok(self.commit(entries).await?)
+        self.free(port.id, endpoint, true).await;
+        Ok(())
+    }
+
+    /// Parts a port from its endpoint; its link, if there is one, goes behind.
+    async fn free(&self, port: Uuid, endpoint: &DockerId, unplug: bool) {
+        let _turn = self.turns.take(format!("port {port}")).await;
+        let entries = {
+            let state = self.state();
+            let known = state.ports.get(&port).filter(|port| port.endpoint.as_ref() == Some(endpoint)).cloned();
+            let Some(port) = known else { return };
+            let mut entries = state.call_off_port(port.id);
+            entries.push(Entry::Port(Port { endpoint: None, ..port.clone() }));
+            if unplug {
+                entries.push(self.promise(Work::UnplugPort(Box::new(port))));
+            }
+            entries
+        };
+        self.commit_at_any_rate(entries).await;
     }
 
     /// NetworkDriver.EndpointOperInfo: what this host knows of the endpoint's port, without a call to the cloud.
@@ -93,7 +120,7 @@ impl Core {
     }
 
     /// NetworkDriver.ProgramExternalConnectivity: the port is reachable as its security groups say.
-    pub async fn program_external_connectivity(&self, _network: &DockerId, _endpoint: &DockerId) -> Result<(), Error> {
+    pub async fn program_external_connectivity(&self, _request: JoinRequest) -> Result<(), Error> {
         Ok(())
     }
 
@@ -139,31 +166,59 @@ impl Core {
     }
 
     /// One port carries both families: the second port gives its address to the first.
-    async fn merge(&self, mut first: Port, second: Port) -> Result<Port, Error> {
+    async fn merge(&self, first: Port, second: Port) -> Result<Port, Error> {
         self.neutron.delete::<openstack::Port>(second.id).await?;
-        let held = second.addresses.iter().filter(|address| address.state == AddressState::Granted);
-        for address in held {
-            first.addresses.retain(|other| other.pool != address.pool);
-            first.addresses.push(address.clone());
-        }
+        let held: Vec<Address> = second.addresses.iter().filter(|address| address.state == AddressState::Granted).cloned().collect();
+        let mut merged = first.clone();
+        merged.addresses.retain(|address| held.iter().all(|other| other.pool != address.pool));
+        merged.addresses.extend(held);
         let fixed_ips: Vec<_> =
-            first.addresses.iter().map(|address| json!({"subnet_id": address.subnet, "ip_address": address.ip})).collect();
+            merged.addresses.iter().map(|address| json!({"subnet_id": address.subnet, "ip_address": address.ip})).collect();
         let outcome = self.neutron.update::<openstack::Port>(first.id, &json!({"fixed_ips": fixed_ips})).await;
-        self.commit(vec![Entry::NoPort(second.id)]).await?;
+        let changed = self.change_port(first.id, |state, port| {
+            let mut entries = state.call_off_port(second.id);
+            entries.push(Entry::NoPort(second.id));
+            // Once the engine has given an address back, the merged port must not hold it.
+            if outcome.is_ok() && state.ports.contains_key(&second.id) && port == first {
+                entries.push(Entry::Port(merged.clone()));
+            }
+            Ok(entries)
+        });
+        changed.await?;
         outcome?;
-        self.commit(vec![Entry::Port(first.clone())]).await?;
-        Ok(first)
+        Ok(merged)
     }
 
     /// Neutron changes the MAC only of a port that is not bound, so the binding is taken off and put back with the new MAC.
-    async fn change_mac(&self, mut port: Port, mac: MacAddr) -> Result<Port, Error> {
-        self.neutron.update::<openstack::Port>(port.id, &json!({"binding:host_id": ""})).await?;
-        let body = json!({"mac_address": mac, "binding:host_id": self.settings.host});
-        let bound = self.neutron.update::<openstack::Port>(port.id, &body).await?;
-        port.mac = bound.mac_address;
-        port.vif_type = bound.vif_type.unwrap_or_default();
-        port.vif_details = bound.vif_details;
-        Ok(port)
+    async fn change_mac(&self, port: Uuid, mac: MacAddr) -> Result<(), Error> {
+        self.neutron.update::<openstack::Port>(port, &json!({"binding:host_id": ""})).await?;
+        let host = &self.settings.host;
+        let changed = self.neutron.update::<openstack::Port>(port, &json!({"mac_address": mac, "binding:host_id": host})).await;
+        let bound = match &changed {
+            Ok(bound) => Some(bound.clone()),
+            Err(_) => match self.neutron.update::<openstack::Port>(port, &json!({"binding:host_id": host})).await {
+                Ok(bound) => Some(bound),
+                Err(error) => {
+                    tracing::warn!(%port, "the port is bound to no host until its addresses are given back: {error}");
+                    None
+                }
+            },
+        };
+        self.change_port(port, |_, mut port| {
+            match bound {
+                Some(bound) => {
+                    port.mac = bound.mac_address;
+                    port.vif_type = bound.vif_type.unwrap_or_default();
+                    port.vif_details = bound.vif_details;
+                }
+                // A call that the engine repeats must not take the port for one that works.
+                None => port.vif_type = "unbound".into(),
+            }
+            Ok(vec![Entry::Port(port)])
+        })
+        .await?;
+        changed?;
+        Ok(())
     }
 
     async fn bind(&self, port: &Port) -> Result<(), Error> {

@@ -2,23 +2,30 @@
 //!
 //! Every request follows the same line: look at the [`state::State`] in memory, call the cloud only when it must, make the promise
 //! durable with [`Core::commit`], touch the kernel, answer. What the answer need not wait for becomes a task of the [`backlog`].
+//!
+//! A request may outlive the engine's patience, and the engine then gives back what the request still works with. So every change of a port or
+//! a pool starts from the record as it stands at that moment, under the object's turn, which is never held over a call to the cloud.
 
 mod address;
 mod backlog;
 mod collector;
 mod endpoint;
 mod error;
+mod existing;
 mod naming;
 mod network;
+mod options;
 mod pool;
 mod port_pool;
 mod record;
 pub mod request;
 mod state;
 mod turns;
+mod unplug;
 mod work;
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -26,14 +33,15 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::{Notify, OnceCell, Semaphore};
 use uuid::Uuid;
 
 pub use self::error::Error;
 use self::{
-    record::{Entry, Task, Work},
+    record::{Entry, Key, Port, Task, Work},
     state::State,
     turns::Turns,
+    unplug::Unplug,
 };
 use crate::{
     binding,
@@ -77,6 +85,11 @@ pub struct Core {
     next_task: AtomicU64,
     /// Told whenever a task was promised or has ended.
     backlog: Notify,
+    /// Lets a few calls of the backlog to the cloud run at once.
+    cloud: Semaphore,
+    unplug: Unplug,
+    /// Records that the journal could not take and that memory alone has, by kind and id.
+    unwritten: Mutex<BTreeSet<Key>>,
     external_network: OnceCell<Uuid>,
 }
 
@@ -96,6 +109,9 @@ impl Core {
             turns: Turns::default(),
             next_task: AtomicU64::new(next_task),
             backlog: Notify::new(),
+            cloud: Semaphore::new(backlog::CALLS_AT_ONCE),
+            unplug: Unplug::default(),
+            unwritten: Mutex::default(),
             external_network: OnceCell::new(),
         })
     }
@@ -113,7 +129,37 @@ impl Core {
 
     /// Makes entries durable, and only then lets other requests see them.
     async fn commit(&self, entries: Vec<Entry>) -> Result<(), journal::Error> {
-        self.journal.commit(entries.iter().map(Entry::change).collect()).await?;
+        self.write(&entries).await?;
+        self.take_over(entries);
+        Ok(())
+    }
+
+    /// [`Core::commit`] for what must not fail: a release, or the end of a task. What the journal does not take now goes into it with a later
+    /// commit; until then a crash forgets it.
+    async fn commit_at_any_rate(&self, entries: Vec<Entry>) {
+        if let Err(error) = self.write(&entries).await {
+            tracing::error!("{error}; kuryr goes on from memory");
+            self.unwritten().extend(entries.iter().map(Entry::key));
+        }
+        self.take_over(entries);
+    }
+
+    /// Writes entries, and with them what an earlier commit could not write.
+    async fn write(&self, entries: &[Entry]) -> Result<(), journal::Error> {
+        let new: BTreeSet<Key> = entries.iter().map(Entry::key).collect();
+        let owed: Vec<Key> = self.unwritten().iter().filter(|key| !new.contains(*key)).cloned().collect();
+        let changes = {
+            let state = self.state();
+            owed.iter().map(|key| state.entry(key).change()).chain(entries.iter().map(Entry::change)).collect()
+        };
+        if !(entries.is_empty() && owed.is_empty()) {
+            self.journal.commit(changes).await?;
+        }
+        self.unwritten().retain(|key| !new.contains(key) && !owed.contains(key));
+        Ok(())
+    }
+
+    fn take_over(&self, entries: Vec<Entry>) {
         let promised = entries.iter().any(|entry| matches!(entry, Entry::Task(_)));
         {
             let mut state = self.state();
@@ -122,7 +168,22 @@ impl Core {
         if promised {
             self.backlog.notify_waiters();
         }
-        Ok(())
+    }
+
+    fn unwritten(&self) -> MutexGuard<'_, BTreeSet<Key>> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes a port as it stands now; none when it is no more. The entries take effect before anybody else changes it.
+    async fn change_port(&self, id: Uuid, change: impl FnOnce(&State, Port) -> Result<Vec<Entry>, Error>) -> Result<Option<()>, Error> {
+        let _turn = self.turns.take(format!("port {id}")).await;
+        let entries = {
+            let state = self.state();
+            let Some(port) = state.ports.get(&id).cloned() else { return Ok(None) };
+            change(&state, port)?
+        };
+        self.commit(entries).await?;
+        Ok(Some(()))
     }
 
     /// A task to put into a commit.

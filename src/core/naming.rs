@@ -11,27 +11,65 @@ pub const PORT_NAME: &str = "kuryr-unbound-port";
 /// Prefix of the name of a subnet that kuryr made; the engine's text of the pool follows.
 pub const SUBNET_PREFIX: &str = "kuryr-subnet-";
 
+/// Starts the tag of the first half of a Docker id.
+pub const LOWER_HALF: &str = "kuryr.net.uuid.lh:";
+/// Starts the tag of the second half.
+const UPPER_HALF: &str = "kuryr.net.uuid.uh:";
+/// On a subnet pool that an operator made: a kuryr-libnetwork that finds it does not delete the pool.
+pub const EXISTING_POOL: &str = "kuryr.subnetpool.existing";
+/// Starts the name of a network that kuryr made.
+const NETWORK_PREFIX: &str = "kuryr-net-";
+/// How much of the Docker id stands in the names of what kuryr made for it.
+const NAMED: usize = 8;
+
 /// A Docker id is stored as two tags since Neutron once took no more than 60 characters.
 const HALF: usize = 32;
 
 /// The tags that tie a network or a port to the engine's network or endpoint: the lower half of the id, and the upper if it has one.
 pub fn id_tags(id: &DockerId) -> Vec<String> {
     let text = id.as_str();
-    let mut tags = vec![format!("kuryr.net.uuid.lh:{}", &text[..text.len().min(HALF)])];
+    let mut tags = vec![format!("{LOWER_HALF}{}", &text[..text.len().min(HALF)])];
     if text.len() > HALF {
-        tags.push(format!("kuryr.net.uuid.uh:{}", &text[HALF..]));
+        tags.push(format!("{UPPER_HALF}{}", &text[HALF..]));
     }
     tags
 }
 
-/// Name of a network that kuryr made.
-pub fn network_name(network: &DockerId) -> String {
-    format!("kuryr-net-{}", &network.as_str()[..8])
+/// The tag beside [`id_tags`] on a network that the Docker network found and did not make.
+pub fn existing_mark(network: &DockerId) -> String {
+    format!("kuryr.net.existing:{}", &network.as_str()[..12])
 }
 
-/// Name of the router to the outside that kuryr made for a network. kuryr-libnetwork has no such thing.
-pub fn router_name(network: &DockerId) -> String {
-    format!("kuryr-router-{}", &network.as_str()[..8])
+/// The tag beside [`id_tags`] for `docker network create --internal`. kuryr-libnetwork has no such thing.
+pub fn internal_mark(network: &DockerId) -> String {
+    format!("kuryr.net.internal:{}", &network.as_str()[..12])
+}
+
+/// The tag by which the host that made a network leaves word of that to those who still use it; `start` is
+/// [`name_start`]. kuryr-libnetwork has no such thing.
+pub fn made_mark(start: &str) -> String {
+    format!("kuryr.net.made:{start}")
+}
+
+/// The [`name_start`] in the name of a network that kuryr made; none for other names.
+pub fn network_name_start(name: &str) -> Option<&str> {
+    let start = name.strip_prefix(NETWORK_PREFIX)?;
+    (start.len() == NAMED && start.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'z'))).then_some(start)
+}
+
+/// Name of a network that kuryr made.
+pub fn network_name(network: &DockerId) -> String {
+    format!("{NETWORK_PREFIX}{}", name_start(network))
+}
+
+/// What of a Docker network's id stands in the names of what kuryr makes for it.
+pub fn name_start(network: &DockerId) -> &str {
+    &network.as_str()[..NAMED]
+}
+
+/// Name of the router to the outside that kuryr made for a network; `start` is [`name_start`]. kuryr-libnetwork has no such thing.
+pub fn router_name(start: &str) -> String {
+    format!("kuryr-router-{start}")
 }
 
 /// Name of a subnet pool that kuryr made; `prefix` is `subnetpool_name_prefix`.
@@ -51,6 +89,9 @@ mod tests {
             ["kuryr.net.uuid.lh:821d6cd53af6c656969c1c96063a60c6", "kuryr.net.uuid.uh:95a0313c9a119e44d4325ce2a9f2f935"]
         );
         assert_eq!(network_name(&id), "kuryr-net-821d6cd5");
+        assert_eq!(existing_mark(&id), "kuryr.net.existing:821d6cd53af6");
+        assert_eq!(network_name_start("kuryr-net-821d6cd5"), Some("821d6cd5"));
+        assert_eq!(network_name_start("kuryr-net-mine"), None);
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! NetworkDriver.CreateNetwork and DeleteNetwork.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    Core, Error, naming,
+    Core, Error,
+    existing::{is_about_subnetpool, kuryr_made_network, kuryr_made_subnet},
+    naming,
+    options::Chosen,
     record::{Entry, Network, Pool, Subnet, Work},
     request::{DockerId, IpamData, NetworkRequest},
 };
@@ -17,35 +20,63 @@ const DEFAULT_MTU: u32 = 1500;
 /// The engine's own option for the MTU of a network.
 const MTU_OPTION: &str = "com.docker.network.driver.mtu";
 
+/// A range of the network to be, and the subnet it becomes: one of Neutron's, or none yet.
+struct Range {
+    pool: Pool,
+    data: IpamData,
+    subnet: Option<openstack::Subnet>,
+    /// The subnet pool that a subnet still to be made comes from, if any: Neutron wants the same for all subnets of a family on a network.
+    source: Option<Uuid>,
+}
+
 impl Core {
-    /// NetworkDriver.CreateNetwork. A network that is there already is the answer to a call that the engine repeats.
+    /// NetworkDriver.CreateNetwork. A network that is there already is the answer to a call that the engine repeats. The options may put
+    /// the Docker network upon a network and subnets that Neutron has.
     pub async fn create_network(&self, request: NetworkRequest) -> Result<(), Error> {
         let _turn = self.turns.take(format!("network {}", request.network)).await;
         if self.state().networks.contains_key(&request.network) {
             return Ok(());
         }
-        let pools = self.pools_of(&request)?;
-        let made = self.neutron.create::<openstack::Network>(&network_body(&request)?).await?;
+        let chosen = Chosen::read(&request.options)?;
+        let mtu = mtu_option(&request)?;
+        let mut ranges = self.ranges_of(&request, &chosen)?;
+        let existing = self.existing_network(&chosen, &mut ranges).await?;
+        self.take_named_pools(&chosen, &mut ranges).await?;
+        let joined = existing.is_some();
+        if !joined {
+            settle_sources(&mut ranges);
+        }
+        let found = match existing {
+            Some(found) => found,
+            None => self.neutron.create(&network_body(&request, &chosen, mtu)).await?,
+        };
         let mut network = Network {
             id: request.network.clone(),
-            neutron: made.id,
-            owned: true,
-            mtu: made.mtu.unwrap_or(DEFAULT_MTU),
+            neutron: found.id,
+            owned: !joined || kuryr_made_network(&found),
+            joined,
+            // On a network that is there an MTU of one's own can only be a smaller one.
+            mtu: found.mtu.into_iter().chain(mtu).min().unwrap_or(DEFAULT_MTU),
             internal: request.internal,
             router: None,
             subnets: Vec::new(),
         };
-        match self.furnish(&mut network, pools).await {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                // The engine does not delete a network whose creation failed.
-                let undo = vec![self.promise(Work::RetireNetwork { network: Box::new(network), pools: Vec::new() })];
-                if let Err(unwritten) = self.commit(undo).await {
-                    tracing::error!(%unwritten, network = %made.id, "a network that could not be completed stays in Neutron; delete it by hand");
-                }
-                Err(error)
-            }
+        let mut made = Vec::new();
+        let outcome = self.furnish(&mut network, ranges, &mut made).await;
+        if outcome.is_err() {
+            self.abandon(network, &made).await;
         }
+        outcome
+    }
+
+    /// Takes back a network that could not be completed, since the engine does not delete it.
+    async fn abandon(&self, network: Network, made: &[Uuid]) {
+        let mut undo = Vec::new();
+        if network.joined {
+            undo.extend(made.iter().map(|subnet| self.promise(Work::RetireSubnet(*subnet))));
+        }
+        undo.push(self.promise(Work::RetireNetwork { network: Box::new(network), pools: Vec::new() }));
+        self.commit_at_any_rate(undo).await;
     }
 
     /// NetworkDriver.DeleteNetwork; an unknown network is deleted already. Ports that the engine never gave back go with it.
@@ -61,84 +92,212 @@ impl Core {
                 if pool.released {
                     entries.push(Entry::NoPool(pool.id));
                     pools.extend(pool.owned.then_some(pool.subnetpool));
+                    pools.extend(pool.namesake);
                 } else {
                     entries.push(Entry::Pool(Pool { network: None, ..pool.clone() }));
                 }
             }
-            entries.extend(state.call_off(network.neutron));
+            entries.extend(state.call_off_tags(&network));
             entries.push(Entry::NoNetwork(network.id.clone()));
             entries.push(self.promise(Work::RetireNetwork { network: Box::new(network), pools }));
             entries
         };
-        Ok(self.commit(entries).await?)
+        self.commit_at_any_rate(entries).await;
+        Ok(())
     }
 
     /// The granted pools that the engine names only by their ranges.
-    fn pools_of(&self, request: &NetworkRequest) -> Result<Vec<(Pool, IpamData)>, Error> {
+    fn ranges_of(&self, request: &NetworkRequest, chosen: &Chosen) -> Result<Vec<Range>, Error> {
         let state = self.state();
-        let mut pools = Vec::new();
+        let mut ranges: Vec<Range> = Vec::new();
         for data in request.v4.iter().chain(&request.v6) {
             let Some(cidr) = data.pool else { continue };
-            let pool = state.unbound_pool(cidr).cloned().ok_or_else(|| {
+            let named = chosen.subnet(cidr.addr().is_ipv6()).and_then(|named| named.id);
+            // Pools of one range differ in the subnet that they were granted for; the right one names ours, or none.
+            let pool = state
+                .unbound_pools(cidr)
+                .max_by_key(|pool| (pool.subnet.is_some() && pool.subnet == named, pool.subnet.is_none(), pool.granted));
+            let pool = pool.cloned().ok_or_else(|| {
                 Error::Invalid(format!(
                     "{cidr} was not granted by kuryr's address management; create the network with --ipam-driver kuryr beside --driver kuryr"
                 ))
             })?;
-            pools.push((pool, data.clone()));
+            ranges.push(Range { source: Some(pool.subnetpool), pool, data: data.clone(), subnet: None });
         }
-        if pools.is_empty() {
+        if ranges.is_empty() {
             return Err(Error::Invalid(
                 "the network has no addresses; create it with --ipam-driver kuryr and without --ipv4=false alone".into(),
             ));
         }
-        Ok(pools)
+        Ok(ranges)
     }
 
-    /// Makes the subnets and the router of a new network and writes it all down. What was made before a failure stands in `network`.
-    async fn furnish(&self, network: &mut Network, pools: Vec<(Pool, IpamData)>) -> Result<(), Error> {
-        let bodies: Vec<Value> = pools.iter().map(|(pool, data)| self.subnet_body(network, pool, data)).collect();
-        let subnets = self.create_all(&bodies).await?;
-        for ((pool, data), made) in pools.iter().zip(subnets) {
+    /// The network of Neutron that the options name, themselves or by a subnet, and in `ranges` those of its subnets that are meant.
+    async fn existing_network(&self, chosen: &Chosen, ranges: &mut [Range]) -> Result<Option<openstack::Network>, Error> {
+        let mut found = match &chosen.network {
+            Some(named) => Some(self.find_network(named).await?),
+            None => None,
+        };
+        for v6 in [false, true] {
+            let named = match chosen.subnet(v6) {
+                Some(named) => self.find_subnet(named, found.as_ref().map(|network| network.id), v6).await?,
+                None => {
+                    let granted = ranges.iter().find(|range| range.pool.cidr.addr().is_ipv6() == v6).and_then(|range| range.pool.subnet);
+                    match granted {
+                        Some(id) => self.neutron.show(id).await?,
+                        None => continue,
+                    }
+                }
+            };
+            let network = match found.take() {
+                Some(network) => network,
+                None => self.neutron.show(named.network_id).await?,
+            };
+            let (id, cidr) = (named.id, named.cidr);
+            if network.id != named.network_id {
+                return Err(Error::Invalid(format!("subnet {id} is not on network {}, which the options name as well", network.id)));
+            }
+            found = Some(network);
+            let range = ranges.iter_mut().find(|range| range.pool.cidr == cidr).ok_or_else(|| {
+                Error::Invalid(format!("subnet {id} is {cidr}, which is not among the network's ranges; create it with --subnet {cidr}"))
+            })?;
+            range.subnet = Some(named);
+        }
+        let Some(network) = found else { return Ok(None) };
+        if let Some(shared) = chosen.shared.filter(|shared| *shared != network.shared) {
+            return Err(Error::Invalid(format!(
+                "network {} has shared = {}, but neutron.net.shared says {shared}; let them agree or leave the option out",
+                network.id, network.shared
+            )));
+        }
+        if ranges.iter().any(|range| range.subnet.is_none()) {
+            let subnets = self.neutron.list::<openstack::Subnet>(&[("network_id", &network.id.to_string())]).await?;
+            for range in ranges.iter_mut().filter(|range| range.subnet.is_none()) {
+                range.subnet = subnets.iter().find(|subnet| subnet.cidr == range.pool.cidr).cloned();
+                let v6 = range.pool.cidr.addr().is_ipv6();
+                if let Some(other) = subnets.iter().find(|subnet| subnet.cidr.addr().is_ipv6() == v6) {
+                    range.source = other.subnetpool_id;
+                }
+            }
+        }
+        ranges.iter().try_for_each(check_gateway)?;
+        Ok(Some(network))
+    }
+
+    /// Subnets still to be made come out of the pool that the options name.
+    async fn take_named_pools(&self, chosen: &Chosen, ranges: &mut [Range]) -> Result<(), Error> {
+        for range in ranges.iter_mut().filter(|range| range.subnet.is_none()) {
+            let Some(named) = chosen.pool(range.pool.cidr.addr().is_ipv6()) else { continue };
+            let found = self.find_subnetpool(named).await?;
+            if found.id != range.pool.subnetpool {
+                self.exchange_subnetpool(&mut range.pool, found.id, false).await?;
+                range.source = Some(found.id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the missing subnets and the router of a network and writes it all down. What was made before a failure stands in `network` and
+    /// `made`.
+    async fn furnish(&self, network: &mut Network, mut ranges: Vec<Range>, made: &mut Vec<Uuid>) -> Result<(), Error> {
+        if network.joined {
+            // Before the reply: from then on other hosts must see that somebody uses it.
+            self.tag_joined(network).await?;
+        }
+        self.make_subnets(network, &mut ranges, made).await?;
+        for range in &ranges {
+            let Some(subnet) = &range.subnet else { continue };
             network.subnets.push(Subnet {
-                id: made.id,
-                owned: true,
-                pool: pool.id,
-                cidr: made.cidr,
-                gateway: made.gateway_ip,
-                routes: made.host_routes.iter().map(|route| (route.destination, route.nexthop)).collect(),
-                reserved: data.aux_addresses.iter().copied().chain(pool.reserved.iter().copied()).collect(),
+                id: subnet.id,
+                owned: made.contains(&subnet.id) || kuryr_made_subnet(subnet),
+                subnetpool: range.pool.subnetpool,
+                pool: range.pool.id,
+                cidr: subnet.cidr,
+                gateway: subnet.gateway_ip,
+                routes: subnet.host_routes.iter().map(|route| (route.destination, route.nexthop)).collect(),
+                reserved: reserved(range),
             });
         }
         if let Some(external) = &self.settings.external_network
             && !network.internal
+            && !network.joined
         {
             self.lead_outside(network, external).await?;
         }
+        let mut turns = Vec::new();
+        for range in &ranges {
+            turns.push(self.turns.take(format!("pool {}", range.pool.id)).await);
+        }
         let mut entries = vec![Entry::Network(network.clone()), self.promise(Work::TagNetwork(Box::new(network.clone())))];
-        entries.extend(pools.into_iter().map(|(pool, _)| Entry::Pool(Pool { network: Some(network.id.clone()), ..pool })));
+        for Range { pool, .. } in ranges {
+            // The engine gives the pools back when it has waited for us too long; they go with the network then.
+            let released = self.state().pools.get(&pool.id).is_none_or(|pool| pool.released);
+            entries.push(Entry::Pool(Pool { network: Some(network.id.clone()), released, ..pool }));
+        }
         Ok(self.commit(entries).await?)
     }
 
-    /// Subnets of different families need not wait for each other.
-    async fn create_all(&self, bodies: &[Value]) -> Result<Vec<openstack::Subnet>, Error> {
-        let mut made = Vec::with_capacity(bodies.len());
-        for pair in bodies.chunks(2) {
-            match pair {
+    /// Makes the subnets that are not there. Those of different families need not wait for each other.
+    async fn make_subnets(&self, network: &Network, ranges: &mut [Range], made: &mut Vec<Uuid>) -> Result<(), Error> {
+        let mut missing: Vec<&mut Range> = ranges.iter_mut().filter(|range| range.subnet.is_none()).collect();
+        for pair in missing.chunks_mut(2) {
+            let outcomes = match pair {
                 [one, two] => {
-                    let (one, two) = tokio::join!(self.neutron.create(one), self.neutron.create(two));
-                    made.extend([one?, two?]);
+                    let (one, two) = tokio::join!(self.make_subnet(network, one), self.make_subnet(network, two));
+                    vec![one, two]
                 }
-                rest => {
-                    for body in rest {
-                        made.push(self.neutron.create(body).await?);
-                    }
-                }
+                [one, ..] => vec![self.make_subnet(network, one).await],
+                [] => Vec::new(),
+            };
+            made.extend(outcomes.iter().flatten());
+            for outcome in outcomes {
+                outcome?;
             }
         }
-        Ok(made)
+        Ok(())
     }
 
-    fn subnet_body(&self, network: &Network, pool: &Pool, data: &IpamData) -> Value {
+    /// Makes one subnet and returns its id. Where another network of the same range has taken the place in kuryr's subnet pool, or its last
+    /// user has just removed the pool, the subnet gets a pool of its own.
+    async fn make_subnet(&self, network: &Network, range: &mut Range) -> Result<Uuid, Error> {
+        let subnet: openstack::Subnet = match self.neutron.create(&self.subnet_body(network, range)).await {
+            Err(error) if range.pool.owned && range.source == Some(range.pool.subnetpool) && is_about_subnetpool(&error) => {
+                self.renew_subnetpool(&mut range.pool).await?;
+                range.source = Some(range.pool.subnetpool);
+                self.neutron.create(&self.subnet_body(network, range)).await?
+            }
+            other => other?,
+        };
+        let id = subnet.id;
+        range.subnet = Some(subnet);
+        Ok(id)
+    }
+
+    async fn renew_subnetpool(&self, pool: &mut Pool) -> Result<(), Error> {
+        let subnetpool = self.make_subnetpool(pool.cidr, false, None).await?;
+        self.exchange_subnetpool(pool, subnetpool, true).await
+    }
+
+    /// Puts a pool that no network draws on upon another subnet pool; the engine goes on naming it as before.
+    async fn exchange_subnetpool(&self, pool: &mut Pool, subnetpool: Uuid, owned: bool) -> Result<(), Error> {
+        let _turn = self.turns.take(format!("pool {}", pool.id)).await;
+        let mut entries = Vec::new();
+        if pool.owned && !pool.found {
+            entries.push(self.promise(Work::RetirePool(pool.subnetpool)));
+        }
+        let namesake = (pool.owned && pool.found && pool.subnetpool == pool.id).then_some(pool.id);
+        *pool = Pool { subnetpool, owned, found: !owned, namesake, ..pool.clone() };
+        if self.state().pools.contains_key(&pool.id) {
+            entries.push(Entry::Pool(pool.clone()));
+        } else if owned {
+            // Given back in the meantime, so that nobody else will remove the new one.
+            entries.push(self.promise(Work::RetirePool(subnetpool)));
+        }
+        Ok(self.commit(entries).await?)
+    }
+
+    fn subnet_body(&self, network: &Network, range: &Range) -> Value {
+        let Range { pool, data, source, .. } = range;
         let cidr = pool.cidr;
         let mut body = json!({
             "name": format!("{}{}", naming::SUBNET_PREFIX, data.pool_text),
@@ -146,12 +305,14 @@ impl Core {
             "ip_version": if cidr.addr().is_ipv4() { 4 } else { 6 },
             "cidr": cidr,
             "enable_dhcp": self.settings.enable_dhcp,
-            "subnetpool_id": pool.subnetpool,
         });
+        if let Some(source) = source {
+            body["subnetpool_id"] = json!(source);
+        }
         if let Some(gateway) = data.gateway.or(pool.gateway) {
             body["gateway_ip"] = json!(gateway);
         }
-        let reserved: BTreeSet<_> = data.aux_addresses.iter().chain(&pool.reserved).copied().collect();
+        let reserved = reserved(range);
         if !reserved.is_empty() {
             let taken: BTreeSet<_> = reserved.into_iter().chain(data.gateway.or(pool.gateway)).collect();
             body["allocation_pools"] = allocation_pools(cidr, &taken);
@@ -163,7 +324,7 @@ impl Core {
     async fn lead_outside(&self, network: &mut Network, external: &str) -> Result<(), Error> {
         let external = self.external_network(external).await?;
         let body = json!({
-            "name": naming::router_name(&network.id),
+            "name": naming::router_name(naming::name_start(&network.id)),
             "admin_state_up": true,
             "external_gateway_info": {"network_id": external},
         });
@@ -191,19 +352,62 @@ impl Core {
     }
 }
 
-fn network_body(request: &NetworkRequest) -> Result<Value, Error> {
+/// Several ranges of one family on a new network have no subnet pool in common.
+fn settle_sources(ranges: &mut [Range]) {
+    for v6 in [false, true] {
+        let same = |range: &&mut Range| range.pool.cidr.addr().is_ipv6() == v6;
+        let sources: BTreeSet<_> = ranges.iter().filter(|range| range.pool.cidr.addr().is_ipv6() == v6).map(|range| range.source).collect();
+        if sources.len() > 1 {
+            ranges.iter_mut().filter(same).for_each(|range| range.source = None);
+        }
+    }
+}
+
+/// Addresses of a range that no container may get.
+fn reserved(range: &Range) -> BTreeSet<IpAddr> {
+    range.data.aux_addresses.iter().chain(&range.pool.reserved).copied().collect()
+}
+
+/// The gateway of a subnet that was there before is a fact.
+fn check_gateway(range: &Range) -> Result<(), Error> {
+    let Some(subnet) = &range.subnet else { return Ok(()) };
+    match range.data.gateway {
+        Some(wanted) if Some(wanted) != subnet.gateway_ip => {
+            let remedy = match subnet.gateway_ip {
+                Some(gateway) => format!("pass --gateway {gateway}"),
+                None => format!("name it with --ipam-opt neutron.subnet.uuid={} and pass no --gateway", subnet.id),
+            };
+            Err(Error::Invalid(format!("{}; {remedy}", gateway_mismatch(Some(wanted), subnet.gateway_ip))))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// kuryr-libnetwork's words.
+pub(super) fn gateway_mismatch(wanted: Option<IpAddr>, gateway: Option<IpAddr>) -> String {
+    let text = |ip: Option<IpAddr>| ip.map_or_else(|| "None".to_owned(), |ip| ip.to_string());
+    format!("Requested gateway {} does not match with gateway {} in existed network", text(wanted), text(gateway))
+}
+
+fn mtu_option(request: &NetworkRequest) -> Result<Option<u32>, Error> {
+    let Some(text) = request.options.get(MTU_OPTION) else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| Error::Invalid(format!("{MTU_OPTION} is '{text}'; write a number of bytes such as 1400")))
+}
+
+fn network_body(request: &NetworkRequest, chosen: &Chosen, mtu: Option<u32>) -> Value {
     let mut body = json!({"name": naming::network_name(&request.network), "admin_state_up": true});
-    if let Some(text) = request.options.get(MTU_OPTION) {
-        let mtu: u32 =
-            text.parse().map_err(|_| Error::Invalid(format!("{MTU_OPTION} is '{text}'; write a number of bytes such as 1400")))?;
+    if let Some(mtu) = mtu {
         body["mtu"] = json!(mtu);
     }
-    Ok(body)
+    if let Some(shared) = chosen.shared {
+        body["shared"] = json!(shared);
+    }
+    body
 }
 
 /// The ranges of a subnet that Neutron may choose addresses from: all hosts but `taken`.
-fn allocation_pools(cidr: ipnet::IpNet, taken: &BTreeSet<std::net::IpAddr>) -> Value {
-    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+fn allocation_pools(cidr: ipnet::IpNet, taken: &BTreeSet<IpAddr>) -> Value {
+    use std::net::{Ipv4Addr, Ipv6Addr};
     let number = |ip: IpAddr| match ip {
         IpAddr::V4(ip) => u128::from(u32::from(ip)),
         IpAddr::V6(ip) => u128::from(ip),

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::{
     Core, Error, naming, now,
+    options::Chosen,
     record::{Entry, Pool, Work},
     request::{PoolGrant, PoolRequest},
 };
@@ -15,12 +16,26 @@ use crate::openstack::{Subnet, SubnetPool};
 
 impl Core {
     /// IpamDriver.RequestPool. A range asked for again before a network uses it is the same pool, since the engine repeats a call whose
-    /// reply it lost; a range that a network of this host has already becomes a second pool, so that equal ranges never meet.
+    /// reply it lost. Equal ranges of several networks share a subnet pool as long as their subnets do not meet in it.
     pub async fn request_pool(&self, request: PoolRequest) -> Result<PoolGrant, Error> {
-        let _turn = self.turns.take("pools".into()).await;
-        let pool = match request.sub_pool.or(request.pool) {
-            Some(cidr) => self.named_pool(cidr, &request).await?,
-            None => self.default_pool(&request).await?,
+        let chosen = Chosen::read(&request.options)?;
+        let wanted = request.sub_pool.or(request.pool);
+        if let Some(cidr) = wanted {
+            check_range(cidr, &request)?;
+        }
+        let subnet = self.chosen_subnet(&chosen, &request, wanted).await?;
+        let cidr = wanted.or(subnet.as_ref().map(|subnet| subnet.cidr));
+        let pool = match (cidr, chosen.pool(request.v6)) {
+            (Some(cidr), Some(_)) => self.operators_pool(cidr, &chosen, &request, subnet).await?,
+            (Some(cidr), None) => self.kuryrs_pool(cidr, chosen.shared, subnet).await?,
+            (None, Some(named)) => {
+                let pool = self.find_subnetpool(named).await?;
+                self.free_pool(pool, &request).await?
+            }
+            (None, None) => {
+                let pool = self.default_subnetpool(request.v6).await?;
+                self.free_pool(pool, &request).await?
+            }
         };
         Ok(PoolGrant { id: pool.id, cidr: pool.cidr })
     }
@@ -28,89 +43,207 @@ impl Core {
     /// IpamDriver.ReleasePool; an unknown pool is released already. The engine releases the pool before it deletes the network, so a
     /// pool in use goes with its network.
     pub async fn release_pool(&self, pool: &str) -> Result<(), Error> {
-        let Some(mut pool) = Uuid::parse_str(pool).ok().and_then(|id| self.state().pools.get(&id).cloned()) else { return Ok(()) };
+        let Ok(id) = Uuid::parse_str(pool) else { return Ok(()) };
+        let _turn = self.turns.take(format!("pool {id}")).await;
+        let Some(mut pool) = self.state().pools.get(&id).cloned() else { return Ok(()) };
         let entries = if pool.network.is_some() {
             pool.released = true;
             vec![Entry::Pool(pool)]
         } else {
             self.drop_pool(&pool)
         };
-        Ok(self.commit(entries).await?)
+        self.commit_at_any_rate(entries).await;
+        Ok(())
     }
 
-    /// The entries by which a pool without a network ends.
+    /// The entries by which a pool without a network ends. A subnet pool that was there before stays: another host may be about to use it.
     pub(super) fn drop_pool(&self, pool: &Pool) -> Vec<Entry> {
         let mut entries = vec![Entry::NoPool(pool.id)];
-        if pool.owned {
+        if pool.owned && !pool.found {
             entries.push(self.promise(Work::RetirePool(pool.subnetpool)));
         }
         entries
     }
 
-    async fn named_pool(&self, cidr: IpNet, request: &PoolRequest) -> Result<Pool, Error> {
-        check_range(cidr, request)?;
-        if let Some(pool) = self.state().unbound_pool(cidr) {
+    /// The subnet of Neutron that the options name by themselves or by their network, and that the pool is to be.
+    async fn chosen_subnet(&self, chosen: &Chosen, request: &PoolRequest, wanted: Option<IpNet>) -> Result<Option<Subnet>, Error> {
+        let network = match &chosen.network {
+            Some(named) => Some(self.find_network(named).await?.id),
+            None => None,
+        };
+        let subnet = match (chosen.subnet(request.v6), network) {
+            (Some(named), network) => self.find_subnet(named, network, request.v6).await?,
+            (None, Some(network)) => match self.subnet_in(network, request.v6, wanted).await? {
+                Some(subnet) => subnet,
+                None => return Ok(None),
+            },
+            (None, None) => return Ok(None),
+        };
+        let id = subnet.id;
+        match wanted {
+            Some(cidr) if cidr != subnet.cidr => Err(Error::Invalid(format!(
+                "subnet {id} is {}, but {cidr} is asked for; pass --subnet {} and no --ip-range, or leave the subnet's option out",
+                subnet.cidr, subnet.cidr
+            ))),
+            _ => Ok(Some(subnet)),
+        }
+    }
+
+    /// The subnet of a network with the wanted range; without one, the only subnet of the family.
+    async fn subnet_in(&self, network: Uuid, v6: bool, wanted: Option<IpNet>) -> Result<Option<Subnet>, Error> {
+        let mut subnets = self.neutron.list::<Subnet>(&[("network_id", &network.to_string())]).await?;
+        subnets.retain(|subnet| wanted.map_or(subnet.cidr.addr().is_ipv6() == v6, |cidr| subnet.cidr == cidr));
+        match (subnets.pop(), subnets.len()) {
+            (Some(only), 0) => Ok(Some(only)),
+            (None, _) if wanted.is_some() => Ok(None),
+            (_, others) => Err(Error::Invalid(format!(
+                "network {network} has {} IPv{} subnets; pass --subnet with the range of one",
+                if others == 0 { 0 } else { others + 1 },
+                if v6 { 6 } else { 4 }
+            ))),
+        }
+    }
+
+    /// The subnet pool named after the range, found or made. kuryr-libnetwork keeps those for a named subnet apart by a tag.
+    async fn kuryrs_pool(&self, cidr: IpNet, shared: Option<bool>, subnet: Option<Subnet>) -> Result<Pool, Error> {
+        let subnet_id = subnet.as_ref().map(|subnet| subnet.id);
+        let _turn = self.turns.take(format!("pool {cidr}")).await;
+        if let Some(pool) = self.state().unbound_pools(cidr).find(|pool| pool.owned && pool.subnet == subnet_id) {
             return Ok(pool.clone());
         }
         let name = naming::subnetpool_name(&self.settings.subnetpool_name_prefix, cidr);
-        let found = self.neutron.list::<SubnetPool>(&[("name", &name)]).await?;
-        let free = found.into_iter().find(|pool| pool.prefixes.contains(&cidr) && !self.state().holds_subnetpool(pool.id));
-        let made = free.is_none();
-        let subnetpool = match free {
-            Some(pool) => pool.id,
-            None => {
-                let body = json!({"name": name, "prefixes": [cidr], "default_prefixlen": cidr.prefix_len(), "shared": false});
-                self.neutron.create::<SubnetPool>(&body).await?.id
-            }
+        let tag = subnet_id.map(|id| id.to_string());
+        let query: Vec<_> = [("name", name.as_str())].into_iter().chain(tag.iter().map(|tag| ("tags", tag.as_str()))).collect();
+        let found = self.neutron.list::<SubnetPool>(&query).await?;
+        let usable = |pool: &&SubnetPool| {
+            pool.prefixes.contains(&cidr)
+                && pool.tags.iter().all(|other| Some(other) == tag.as_ref())
+                && !self.state().retires_subnetpool(pool.id)
         };
-        // A pool of this name that another host made is shared with it; Neutron keeps it as long as any subnet is in it.
-        let pool = new_pool(subnetpool, subnetpool, true, cidr);
-        if let Err(error) = self.commit(vec![Entry::Pool(pool.clone())]).await {
-            if made {
-                self.undo(self.neutron.delete::<SubnetPool>(subnetpool).await, &format!("subnet pool {subnetpool}"));
-            }
-            return Err(error.into());
-        }
-        Ok(pool)
+        let found = found.iter().find(usable).map(|pool| pool.id);
+        let subnetpool = match found {
+            Some(id) => id,
+            None => self.make_subnetpool(cidr, shared.unwrap_or(false), tag.as_deref()).await?,
+        };
+        self.grant(Pool { found: found.is_some(), ..new_pool(subnetpool, true, cidr) }, subnet).await
     }
 
-    /// A free prefix of the default subnet pool. Neutron gives prefixes out only with a subnet, and that has to wait until the engine
-    /// names the network; so kuryr chooses one, and Neutron refuses the subnet if another host was faster.
-    async fn default_pool(&self, request: &PoolRequest) -> Result<Pool, Error> {
-        let (name, option) = if request.v6 {
+    /// Makes a subnet pool of exactly this range.
+    pub(super) async fn make_subnetpool(&self, cidr: IpNet, shared: bool, tag: Option<&str>) -> Result<Uuid, Error> {
+        let name = naming::subnetpool_name(&self.settings.subnetpool_name_prefix, cidr);
+        let body = json!({"name": name, "prefixes": [cidr], "default_prefixlen": cidr.prefix_len(), "shared": shared});
+        let id = self.neutron.create::<SubnetPool>(&body).await?.id;
+        if let Some(tag) = tag
+            && let Err(error) = self.neutron.add_tag::<SubnetPool>(id, tag).await
+        {
+            self.commit_at_any_rate(vec![self.promise(Work::RetirePool(id))]).await;
+            return Err(error.into());
+        }
+        Ok(id)
+    }
+
+    /// A range of a subnet pool that the options name.
+    async fn operators_pool(&self, cidr: IpNet, chosen: &Chosen, request: &PoolRequest, subnet: Option<Subnet>) -> Result<Pool, Error> {
+        let Some(named) = chosen.pool(request.v6) else { return self.kuryrs_pool(cidr, chosen.shared, subnet).await };
+        let found = self.find_subnetpool(named).await?;
+        let what = format!("subnet pool {} ({})", found.id, found.name);
+        if !found.prefixes.iter().any(|prefix| prefix.contains(&cidr)) {
+            let prefixes: Vec<String> = found.prefixes.iter().map(IpNet::to_string).collect();
+            return Err(Error::Invalid(format!(
+                "{cidr} is in no prefix of {what}, which has {}; choose a range within or another pool",
+                prefixes.join(", ")
+            )));
+        }
+        if let Some(shared) = chosen.shared.filter(|shared| *shared != found.shared) {
+            return Err(Error::Invalid(format!(
+                "{what} has shared = {}, but neutron.net.shared says {shared}; let them agree",
+                found.shared
+            )));
+        }
+        let subnet_id = subnet.as_ref().map(|subnet| subnet.id);
+        let _turn = self.turns.take(format!("pool {cidr}")).await;
+        let same = |pool: &&Pool| pool.subnetpool == found.id && pool.subnet == subnet_id;
+        if let Some(pool) = self.state().unbound_pools(cidr).find(same) {
+            return Ok(pool.clone());
+        }
+        self.grant(new_pool(found.id, false, cidr), subnet).await
+    }
+
+    async fn default_subnetpool(&self, v6: bool) -> Result<SubnetPool, Error> {
+        let (name, option) = if v6 {
             (&self.settings.default_subnetpool_v6, "default_subnetpool_v6")
         } else {
             (&self.settings.default_subnetpool_v4, "default_subnetpool_v4")
         };
-        let found = self.neutron.list::<SubnetPool>(&[("name", name)]).await?;
-        let shared = match found.as_slice() {
-            [pool] => pool,
-            [] => {
-                return Err(Error::Invalid(format!(
-                    "no subnet given, and Neutron has no subnet pool named '{name}' to take one from; pass --subnet, or make the pool or name \
-                     another in [neutron] {option}"
-                )));
-            }
-            _ => return Err(Error::Invalid(format!("Neutron has {} subnet pools named '{name}'; rename all but one", found.len()))),
-        };
+        let mut found = self.neutron.list::<SubnetPool>(&[("name", name)]).await?;
+        match (found.pop(), found.len()) {
+            (Some(pool), 0) => Ok(pool),
+            (None, _) => Err(Error::Invalid(format!(
+                "no subnet given, and Neutron has no subnet pool named '{name}' to take one from; pass --subnet, or make the pool or name \
+                 another in [neutron] {option}"
+            ))),
+            (_, others) => Err(Error::Invalid(format!("Neutron has {} subnet pools named '{name}'; rename all but one", others + 1))),
+        }
+    }
+
+    /// A free prefix of a subnet pool. Neutron gives prefixes out only with a subnet, and that has to wait until the engine names the
+    /// network; so kuryr chooses one, and Neutron refuses the subnet if another host was faster.
+    async fn free_pool(&self, shared: SubnetPool, request: &PoolRequest) -> Result<Pool, Error> {
         let id = shared.id.to_string();
+        let _turn = self.turns.take(format!("subnet pool {id}")).await;
         let subnets = self.neutron.list::<Subnet>(&[("subnetpool_id", &id)]).await?;
         let held: Vec<IpNet> = self.state().pools.values().map(|pool| pool.cidr).collect();
         let taken: Vec<IpNet> = subnets.iter().map(|subnet| subnet.cidr).chain(held).chain(request.exclude.iter().copied()).collect();
         let cidr = free_prefix(&shared.prefixes, shared.default_prefixlen, &taken).ok_or_else(|| {
             Error::Taken(format!(
-                "subnet pool '{name}' has no free /{} left; pass --subnet, remove unused networks or add a prefix to the pool",
-                shared.default_prefixlen
+                "subnet pool '{}' has no free /{} left; pass --subnet, remove unused networks or add a prefix to the pool",
+                shared.name, shared.default_prefixlen
             ))
         })?;
-        let pool = new_pool(Uuid::new_v4(), shared.id, false, cidr);
-        self.commit(vec![Entry::Pool(pool.clone())]).await?;
+        // Its subnet pool has ranges of other networks as well, so its id cannot name this one.
+        self.grant(Pool { id: Uuid::new_v4(), ..new_pool(shared.id, false, cidr) }, None).await
+    }
+
+    /// Writes the pool down. `subnet` is the one it is to be.
+    async fn grant(&self, mut pool: Pool, subnet: Option<Subnet>) -> Result<Pool, Error> {
+        let _turn = self.turns.take("pool ids".into()).await;
+        if self.state().pools.contains_key(&pool.id) {
+            // kuryr-libnetwork's PoolID is the subnet pool's id; where several pools of this host draw on one, that would name none of them.
+            pool.id = Uuid::new_v4();
+        }
+        if let Some(subnet) = subnet {
+            pool.subnet = Some(subnet.id);
+            pool.gateway = subnet.gateway_ip;
+        }
+        let mut entries = vec![Entry::Pool(pool.clone())];
+        if !pool.owned {
+            entries.push(self.promise(Work::MarkPool(pool.subnetpool)));
+        }
+        if let Err(error) = self.commit(entries).await {
+            if pool.owned && !pool.found {
+                self.commit_at_any_rate(vec![self.promise(Work::RetirePool(pool.subnetpool))]).await;
+            }
+            return Err(error.into());
+        }
         Ok(pool)
     }
 }
 
-fn new_pool(id: Uuid, subnetpool: Uuid, owned: bool, cidr: IpNet) -> Pool {
-    Pool { id, subnetpool, owned, cidr, gateway: None, reserved: BTreeSet::new(), network: None, released: false, granted: now() }
+fn new_pool(subnetpool: Uuid, owned: bool, cidr: IpNet) -> Pool {
+    Pool {
+        id: subnetpool,
+        subnetpool,
+        owned,
+        found: false,
+        namesake: None,
+        subnet: None,
+        cidr,
+        gateway: None,
+        reserved: BTreeSet::new(),
+        network: None,
+        released: false,
+        granted: now(),
+    }
 }
 
 fn check_range(cidr: IpNet, request: &PoolRequest) -> Result<(), Error> {

@@ -32,8 +32,8 @@ impl Core {
             other => other?,
         };
         let port = self.granted_port(network, wanted.subnet, &made);
-        if let Err(error) = self.commit(vec![Entry::Port(port)]).await {
-            self.undo(self.neutron.delete::<openstack::Port>(made.id).await, &format!("port {}", made.id));
+        if let Err(error) = self.commit(vec![Entry::Port(port.clone())]).await {
+            self.commit_at_any_rate(vec![self.promise(Work::RetirePort(Box::new(port)))]).await;
             return Err(error.into());
         }
         let granted = self.state().ports.get(&made.id).cloned();
@@ -41,15 +41,11 @@ impl Core {
     }
 
     /// Gives a port that is not bound to an endpoint another address in one of its subnets.
-    pub(super) async fn readdress(&self, port: &Port, subnet: &Subnet, ip: IpAddr) -> Result<Port, Error> {
-        let mut port = port.clone();
-        for address in port.addresses.iter_mut().filter(|address| address.pool == subnet.pool) {
-            address.ip = ip;
-            address.state = AddressState::Granted;
-        }
-        let fixed_ips: Vec<Value> = port.addresses.iter().map(|address| fixed_ip(address.subnet, Some(address.ip))).collect();
+    pub(super) async fn readdress(&self, port: &Port, subnet: &Subnet, ip: IpAddr) -> Result<(), Error> {
+        let new = |address: &Address| if address.pool == subnet.pool { ip } else { address.ip };
+        let fixed_ips: Vec<Value> = port.addresses.iter().map(|address| fixed_ip(address.subnet, Some(new(address)))).collect();
         self.neutron.update::<openstack::Port>(port.id, &json!({"fixed_ips": fixed_ips})).await?;
-        Ok(port)
+        Ok(())
     }
 
     fn port_body(&self, network: &Network, subnets: &[&Subnet], wanted: &Wanted<'_>) -> Value {

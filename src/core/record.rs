@@ -20,11 +20,20 @@ pub struct Pool {
     pub id: Uuid,
     /// The Neutron subnet pool.
     pub subnetpool: Uuid,
-    /// Whether kuryr made the subnet pool and so deletes it.
+    /// Whether a kuryr made the subnet pool, so that it goes with its last user.
     pub owned: bool,
+    /// Whether it was there already when this host asked for it: then another host may be about to use it.
+    #[serde(default)]
+    pub found: bool,
+    /// A subnet pool that another host made, whose id is this pool's and which this pool does not draw on.
+    #[serde(default)]
+    pub namesake: Option<Uuid>,
+    /// The Neutron subnet that `--ipam-opt` names.
+    #[serde(default)]
+    pub subnet: Option<Uuid>,
     /// What the engine may use.
     pub cidr: IpNet,
-    /// The gateway asked for before the network was made.
+    /// The gateway that the engine was told before the network was made.
     pub gateway: Option<IpAddr>,
     /// Addresses asked for before the network was made: `--aux-address`.
     pub reserved: BTreeSet<IpAddr>,
@@ -43,8 +52,11 @@ pub struct Network {
     pub id: DockerId,
     /// The Neutron network.
     pub neutron: Uuid,
-    /// Whether kuryr made the Neutron network and so deletes it.
+    /// Whether a kuryr made the Neutron network, this one or another host's, so that it goes with its last user.
     pub owned: bool,
+    /// Whether the Docker network was put upon a Neutron network that was there already.
+    #[serde(default)]
+    pub joined: bool,
     /// Bytes a frame may carry, from Neutron.
     pub mtu: u32,
     /// `--internal`.
@@ -60,8 +72,10 @@ pub struct Network {
 pub struct Subnet {
     /// The Neutron subnet.
     pub id: Uuid,
-    /// Whether kuryr made it.
+    /// Whether a kuryr made it.
     pub owned: bool,
+    /// The Neutron subnet pool whose id it is tagged with.
+    pub subnetpool: Uuid,
     /// The [`Pool::id`] the engine names it by.
     pub pool: Uuid,
     /// Its range.
@@ -176,8 +190,12 @@ pub enum Work {
         /// Subnet pools to remove after it.
         pools: Vec<Uuid>,
     },
+    /// Remove a subnet that was made for a network that then could not be completed.
+    RetireSubnet(Uuid),
     /// Remove a subnet pool that no network drew on.
     RetirePool(Uuid),
+    /// Write on a subnet pool that an operator made it.
+    MarkPool(Uuid),
 }
 
 impl Work {
@@ -187,7 +205,7 @@ impl Work {
             Self::DressPort { port, .. } => *port,
             Self::UnplugPort(port) | Self::RetirePort(port) => port.id,
             Self::TagNetwork(network) | Self::RetireNetwork { network, .. } => network.neutron,
-            Self::RetirePool(pool) => *pool,
+            Self::RetireSubnet(id) | Self::RetirePool(id) | Self::MarkPool(id) => *id,
         }
     }
 
@@ -199,7 +217,9 @@ impl Work {
             Self::RetirePort(port) => format!("remove port {}", port.id),
             Self::TagNetwork(network) => format!("tag network {}", network.neutron),
             Self::RetireNetwork { network, .. } => format!("remove network {}", network.neutron),
+            Self::RetireSubnet(subnet) => format!("remove subnet {subnet}"),
             Self::RetirePool(pool) => format!("remove subnet pool {pool}"),
+            Self::MarkPool(pool) => format!("tag subnet pool {pool}"),
         }
     }
 }
@@ -225,7 +245,16 @@ pub enum Entry {
     NoTask(u64),
 }
 
+/// What an [`Entry`] is about: its kind and id in the journal.
+pub type Key = (&'static str, String);
+
 impl Entry {
+    /// The record that it is about.
+    pub fn key(&self) -> Key {
+        let Change { kind, id, .. } = self.change();
+        (kind, id)
+    }
+
     /// What the journal has to write for it.
     pub fn change(&self) -> Change {
         match self {

@@ -1,6 +1,10 @@
 //! What an edge (Docker today) asks of the core and what it gets back, free of any wire format.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -152,6 +156,26 @@ pub struct EndpointRequest {
 pub struct EndpointGrant {
     /// The MAC of the Neutron port when the engine named none; the engine refuses an answer that overrides its own.
     pub mac: Option<MacAddr>,
+}
+
+/// NetworkDriver.Join or ProgramExternalConnectivity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinRequest {
+    /// The engine's network.
+    pub network: DockerId,
+    /// The engine's endpoint.
+    pub endpoint: DockerId,
+    /// `EXPOSE` of the image and `--expose` of the container.
+    pub exposed: BTreeSet<ExposedPort>,
+}
+
+/// A port on which a container wants to be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ExposedPort {
+    /// The number of the IP protocol, such as 6 for TCP.
+    pub protocol: u8,
+    /// The port.
+    pub port: u16,
 }
 
 /// The answer to NetworkDriver.Join: how the engine puts the interface into the sandbox.

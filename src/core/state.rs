@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use uuid::Uuid;
 
 use super::{
-    record::{Entry, Network, Pool, Port, Task, Work},
+    record::{Entry, Key, Network, Pool, Port, Task, Work},
     request::DockerId,
 };
 
@@ -73,6 +73,24 @@ impl State {
         }
     }
 
+    /// The record of a key as it stands now.
+    pub fn entry(&self, (kind, id): &Key) -> Entry {
+        // A key is only ever made from an entry, so that its id reads back.
+        let uuid = Uuid::parse_str(id).unwrap_or_default();
+        match *kind {
+            "pool" => self.pools.get(&uuid).cloned().map_or(Entry::NoPool(uuid), Entry::Pool),
+            "port" => self.ports.get(&uuid).cloned().map_or(Entry::NoPort(uuid), Entry::Port),
+            "network" => {
+                let network = DockerId::parse(id).unwrap_or_else(DockerId::nowhere);
+                self.networks.get(&network).cloned().map_or(Entry::NoNetwork(network), Entry::Network)
+            }
+            _ => {
+                let task = id.parse().unwrap_or_default();
+                self.tasks.get(&task).cloned().map_or(Entry::NoTask(task), Entry::Task)
+            }
+        }
+    }
+
     fn forget_port(&mut self, id: Uuid) {
         let Some(port) = self.ports.remove(&id) else { return };
         if let Some(endpoint) = &port.endpoint {
@@ -93,19 +111,18 @@ impl State {
         self.ports.get(self.addresses.get(&(pool, ip))?)
     }
 
-    /// The pool of exactly this range that no network draws on yet.
-    pub fn unbound_pool(&self, cidr: IpNet) -> Option<&Pool> {
-        self.pools.values().find(|pool| pool.cidr == cidr && pool.network.is_none() && !pool.released)
+    /// The pools of exactly this range that no network draws on yet.
+    pub fn unbound_pools(&self, cidr: IpNet) -> impl Iterator<Item = &Pool> {
+        self.pools.values().filter(move |pool| pool.cidr == cidr && pool.network.is_none() && !pool.released)
     }
 
-    /// Whether this host uses the subnet pool, or is about to remove it.
-    pub fn holds_subnetpool(&self, subnetpool: Uuid) -> bool {
-        self.pools.values().any(|pool| pool.subnetpool == subnetpool)
-            || self.tasks.values().any(|task| match &task.work {
-                Work::RetirePool(id) => *id == subnetpool,
-                Work::RetireNetwork { pools, .. } => pools.contains(&subnetpool),
-                _ => false,
-            })
+    /// Whether this host is about to remove the subnet pool.
+    pub fn retires_subnetpool(&self, subnetpool: Uuid) -> bool {
+        self.tasks.values().any(|task| match &task.work {
+            Work::RetirePool(id) => *id == subnetpool,
+            Work::RetireNetwork { pools, .. } => pools.contains(&subnetpool),
+            _ => false,
+        })
     }
 
     /// The task that is to remove the port with this address.
@@ -124,11 +141,21 @@ impl State {
         })
     }
 
-    /// Entries that call off the tasks on an object which nobody has begun.
-    pub fn call_off(&self, key: Uuid) -> Vec<Entry> {
-        if self.busy.contains(&key) {
+    /// Entries that call off the tasks on a port which nobody has begun.
+    pub fn call_off_port(&self, port: Uuid) -> Vec<Entry> {
+        if self.busy.contains(&port) {
             return Vec::new();
         }
-        self.tasks.values().filter(|task| task.work.key() == key).map(|task| Entry::NoTask(task.id)).collect()
+        self.tasks.values().filter(|task| task.work.key() == port).map(|task| Entry::NoTask(task.id)).collect()
+    }
+
+    /// Entries that call off the writing of a Docker network's tags if nobody has begun. Other Docker networks may have tasks on the same
+    /// Neutron network.
+    pub fn call_off_tags(&self, network: &Network) -> Vec<Entry> {
+        if self.busy.contains(&network.neutron) {
+            return Vec::new();
+        }
+        let its = |work: &Work| matches!(work, Work::TagNetwork(tagged) if tagged.id == network.id);
+        self.tasks.values().filter(|task| its(&task.work)).map(|task| Entry::NoTask(task.id)).collect()
     }
 }

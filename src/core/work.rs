@@ -1,46 +1,36 @@
 //! What each task of the backlog does. All of it may run twice: a crash can come between the deed and its record.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 use uuid::Uuid;
 
 use super::{
     Core, Error,
-    endpoint::on_blocking_thread,
+    existing::{kuryr_made_network, kuryr_made_subnet},
     naming,
-    record::{Network, Port, Subnet, Work},
+    record::{Network, Subnet, Work},
     request::DockerId,
 };
-use crate::{
-    binding,
-    openstack::{self, Router, SubnetPool},
-};
+use crate::openstack::{self, Router, SubnetPool};
 
 impl Core {
     pub(super) async fn work(&self, work: &Work) -> Result<(), Error> {
+        // Links first: any number of them goes at once, where calls to the cloud take turns.
+        if let Work::UnplugPort(port) | Work::RetirePort(port) = work {
+            self.unplug(port).await?;
+        }
+        let _call = self.cloud.acquire().await;
         match work {
             Work::DressPort { port, endpoint } => self.dress(*port, endpoint).await,
-            Work::UnplugPort(port) => self.unplug(port).await,
-            Work::RetirePort(port) => {
-                self.unplug(port).await?;
-                gone(self.neutron.delete::<openstack::Port>(port.id).await)
-            }
+            Work::UnplugPort(_) => Ok(()),
+            Work::RetirePort(port) => gone(self.neutron.delete::<openstack::Port>(port.id).await),
             Work::TagNetwork(network) => self.tag(network).await,
             Work::RetireNetwork { network, pools } => self.retire_network(network, pools).await,
+            Work::RetireSubnet(subnet) => kept_while_used(self.neutron.delete::<openstack::Subnet>(*subnet).await),
             Work::RetirePool(pool) => self.retire_pool(*pool).await,
+            Work::MarkPool(pool) => full_at_worst(self.neutron.add_tag::<SubnetPool>(*pool, naming::EXISTING_POOL).await),
         }
-    }
-
-    /// Notes the outcome of taking back what a failed request had made: the error that the engine gets is the request's own.
-    pub(super) fn undo(&self, outcome: Result<(), openstack::Error>, what: &str) {
-        if let Err(error) = outcome {
-            tracing::error!("{what} is left behind in Neutron, delete it by hand: {error}");
-        }
-    }
-
-    async fn unplug(&self, port: &Port) -> Result<(), Error> {
-        let (vif, settings) = (port.vif(&self.settings.host), self.settings.binding.clone());
-        on_blocking_thread("unplugging a port", move || binding::unbind(&vif, &settings)).await??;
-        Ok(())
     }
 
     async fn dress(&self, port: Uuid, endpoint: &DockerId) -> Result<(), Error> {
@@ -54,58 +44,169 @@ impl Core {
         gone(tagged)
     }
 
-    async fn tag(&self, network: &Network) -> Result<(), Error> {
-        self.neutron.set_tags::<openstack::Network>(network.neutron, &naming::id_tags(&network.id)).await?;
-        for subnet in &network.subnets {
-            let pool = self.state().pools.get(&subnet.pool).map(|pool| pool.subnetpool);
-            let tags: Vec<String> =
-                pool.iter().chain([&subnet.pool]).map(Uuid::to_string).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
-            self.neutron.set_tags::<openstack::Subnet>(subnet.id, &tags).await?;
+    /// The tags of a Docker network that was put upon a network of Neutron.
+    pub(super) async fn tag_joined(&self, network: &Network) -> Result<(), Error> {
+        for tag in network_tags(network) {
+            full_at_worst(self.neutron.add_tag::<openstack::Network>(network.neutron, &tag).await)?;
         }
         Ok(())
     }
 
-    async fn retire_network(&self, network: &Network, pools: &[Uuid]) -> Result<(), Error> {
-        if self.others_use(network).await? {
-            for tag in naming::id_tags(&network.id) {
-                gone(self.neutron.remove_tag::<openstack::Network>(network.neutron, &tag).await)?;
+    async fn tag(&self, network: &Network) -> Result<(), Error> {
+        if !network.joined {
+            // One by one, since another host may have put its tags there before ours.
+            for tag in network_tags(network) {
+                gone(self.neutron.add_tag::<openstack::Network>(network.neutron, &tag).await)?;
             }
-            return Ok(());
         }
+        for subnet in &network.subnets {
+            for tag in subnet_tags(subnet) {
+                full_at_worst(self.neutron.add_tag::<openstack::Subnet>(subnet.id, &tag).await)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a Docker network off its Neutron network. What kuryr made there goes when this was its last user on any host, which Neutron's
+    /// tags and ports tell; what an operator made stays.
+    async fn retire_network(&self, network: &Network, pools: &[Uuid]) -> Result<(), Error> {
+        let found = match self.neutron.show::<openstack::Network>(network.neutron).await {
+            Ok(found) => found,
+            Err(error) if error.is_not_found() => return self.retire_pools(pools).await,
+            Err(error) => return Err(error.into()),
+        };
+        if self.others_use(network, &found) {
+            return self.untag(network, &found).await;
+        }
+        if network.owned || kuryr_made_network(&found) {
+            self.retire_routers(network, &found).await?;
+            match self.neutron.delete::<openstack::Network>(network.neutron).await {
+                Err(error) if error.is_conflict() => {
+                    if self.has_port_of_ours(network).await? {
+                        return Err(error.into());
+                    }
+                    tracing::info!(network = %network.neutron, "others have ports on a network that this host leaves, so it stays");
+                    return self.untag(network, &found).await;
+                }
+                outcome => gone(outcome)?,
+            }
+        } else {
+            self.untag(network, &found).await?;
+            self.clear(network).await?;
+        }
+        self.retire_pools(pools).await
+    }
+
+    /// Whether another Docker network, on this host or another, is on the same Neutron network: it has tags of its own there.
+    fn others_use(&self, network: &Network, found: &openstack::Network) -> bool {
+        let ours = naming::id_tags(&network.id);
+        let others = found.tags.iter().any(|tag| tag.starts_with(naming::LOWER_HALF) && !ours.contains(tag));
+        others || self.state().networks.values().any(|other| other.neutron == network.neutron && other.id != network.id)
+    }
+
+    /// Takes the tags of a Docker network off, and leaves word of who made the network to those who stay.
+    async fn untag(&self, network: &Network, found: &openstack::Network) -> Result<(), Error> {
+        let start = naming::network_name_start(&found.name).filter(|_| network.owned || kuryr_made_network(found));
+        if let Some(mark) = start.map(naming::made_mark).filter(|mark| !found.tags.contains(mark)) {
+            full_at_worst(self.neutron.add_tag::<openstack::Network>(network.neutron, &mark).await)?;
+        }
+        for tag in network_tags(network).iter().filter(|tag| found.tags.contains(tag)) {
+            self.neutron.remove_tag::<openstack::Network>(network.neutron, tag).await?;
+        }
+        for subnet in network.subnets.iter().filter(|subnet| subnet.pool != subnet.subnetpool) {
+            self.neutron.remove_tag::<openstack::Subnet>(subnet.id, &subnet.pool.to_string()).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes what kuryr made on an operator's network after its last user.
+    async fn clear(&self, network: &Network) -> Result<(), Error> {
+        let subnets = self.neutron.list::<openstack::Subnet>(&[("network_id", &network.neutron.to_string())]).await?;
+        for subnet in subnets {
+            let ours = network.subnets.iter().find(|known| known.id == subnet.id);
+            if kuryr_made_subnet(&subnet) || ours.is_some_and(|known| known.owned) {
+                kept_while_used(self.neutron.delete::<openstack::Subnet>(subnet.id).await)?;
+            } else if let Some(known) = ours {
+                self.neutron.remove_tag::<openstack::Subnet>(subnet.id, &known.subnetpool.to_string()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A port of this host on the network, whose removal is still to come.
+    async fn has_port_of_ours(&self, network: &Network) -> Result<bool, Error> {
+        let id = network.neutron.to_string();
+        let query = [("network_id", id.as_str()), ("device_owner", naming::DEVICE_OWNER), ("binding:host_id", self.settings.host.as_str())];
+        Ok(!self.neutron.list::<openstack::Port>(&query).await?.is_empty())
+    }
+
+    /// The router that kuryr made for the network, on this host or on another.
+    async fn retire_routers(&self, network: &Network, found: &openstack::Network) -> Result<(), Error> {
         if let Some(router) = network.router {
-            self.retire_router(router, &network.subnets).await?;
+            let subnets: Vec<Uuid> = network.subnets.iter().map(|subnet| subnet.id).collect();
+            return self.retire_router(router, &subnets).await;
         }
-        gone(self.neutron.delete::<openstack::Network>(network.neutron).await)?;
+        let Some(start) = naming::network_name_start(&found.name).filter(|_| network.joined && self.settings.external_network.is_some())
+        else {
+            return Ok(());
+        };
+        for router in self.neutron.list::<Router>(&[("name", &naming::router_name(start))]).await? {
+            self.retire_router(router.id, &found.subnets).await?;
+        }
+        Ok(())
+    }
+
+    async fn retire_router(&self, router: Uuid, subnets: &[Uuid]) -> Result<(), Error> {
+        for subnet in subnets {
+            gone(self.neutron.remove_router_interface(router, *subnet).await)?;
+        }
+        kept_while_used(self.neutron.delete::<Router>(router).await)
+    }
+
+    async fn retire_pools(&self, pools: &[Uuid]) -> Result<(), Error> {
         for pool in pools {
             self.retire_pool(*pool).await?;
         }
         Ok(())
     }
 
-    /// Whether another Docker network, on this host or another, is on the same Neutron network: it has tags of its own there.
-    async fn others_use(&self, network: &Network) -> Result<bool, Error> {
-        let tags = match self.neutron.show::<openstack::Network>(network.neutron).await {
-            Ok(found) => found.tags,
-            Err(error) if error.is_not_found() => return Ok(false),
-            Err(error) => return Err(error.into()),
-        };
-        let ours = naming::id_tags(&network.id);
-        Ok(tags.iter().any(|tag| tag.starts_with("kuryr.net.") && !ours.contains(tag)))
-    }
-
-    async fn retire_router(&self, router: Uuid, subnets: &[Subnet]) -> Result<(), Error> {
-        for subnet in subnets {
-            gone(self.neutron.remove_router_interface(router, subnet.id).await)?;
-        }
-        gone(self.neutron.delete::<Router>(router).await)
-    }
-
-    /// Neutron keeps a subnet pool as long as any subnet is in it: then another host uses it, and it stays.
+    /// A subnet pool is in use as long as a subnet is in it, which Neutron sees to, or a network of an operator is used by its name: then its
+    /// id is a tag on the subnet.
     async fn retire_pool(&self, pool: Uuid) -> Result<(), Error> {
-        match self.neutron.delete::<SubnetPool>(pool).await {
-            Err(error) if error.is_conflict() => Ok(()),
-            outcome => gone(outcome),
+        let users = self.neutron.list::<openstack::Subnet>(&[("tags", &pool.to_string())]).await?;
+        if users.is_empty() { kept_while_used(self.neutron.delete::<SubnetPool>(pool).await) } else { Ok(()) }
+    }
+}
+
+/// The tags by which a Docker network is found on its Neutron network.
+fn network_tags(network: &Network) -> Vec<String> {
+    let mut tags = naming::id_tags(&network.id);
+    tags.extend(network.joined.then(|| naming::existing_mark(&network.id)));
+    tags.extend(network.internal.then(|| naming::internal_mark(&network.id)));
+    tags
+}
+
+/// The tags by which the engine's pool leads to its subnet.
+fn subnet_tags(subnet: &Subnet) -> BTreeSet<String> {
+    [subnet.subnetpool, subnet.pool].iter().map(Uuid::to_string).collect()
+}
+
+/// What somebody else uses stays, and goes with that user.
+fn kept_while_used<T>(outcome: Result<T, openstack::Error>) -> Result<(), Error> {
+    match outcome {
+        Err(error) if error.is_conflict() => Ok(()),
+        outcome => gone(outcome),
+    }
+}
+
+/// An object takes 50 tags and no more; what the others would say stands in the journal.
+fn full_at_worst(outcome: Result<(), openstack::Error>) -> Result<(), Error> {
+    match outcome {
+        Err(error) if error.status() == Some(400) => {
+            tracing::info!("{error}; kuryr goes on without the tag");
+            Ok(())
         }
+        outcome => Ok(outcome?),
     }
 }
 

@@ -94,12 +94,7 @@ impl Journal {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unwritable)?;
         let lock = hold(directory)?;
         let path = directory.join("journal.db");
-        let unusable = |error: &dyn std::fmt::Display| Error::Unusable { path: path.clone(), reason: error.to_string() };
-        let mut connection = Connection::open(&path).map_err(|error| unusable(&error))?;
-        // Every commit reaches the disk: a promise made to the engine must outlive a loss of power.
-        connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;").map_err(|error| unusable(&error))?;
-        migrations().to_latest(&mut connection).map_err(|error| unusable(&error))?;
-        let records = read(&connection).map_err(|error| unusable(&error))?;
+        let (connection, records) = open_database(&path)?;
         let (batches, waiting) = mpsc::channel();
         let writer = std::thread::Builder::new()
             .name("journal".into())
@@ -148,6 +143,32 @@ fn hold(directory: &Path) -> Result<Flock<File>, Error> {
         .open(&path)
         .map_err(|source| Error::Directory { path: directory.to_owned(), source })?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| Error::Held { path })
+}
+
+/// Opens the database and reads it whole.
+fn open_database(path: &Path) -> Result<(Connection, Vec<Record>), Error> {
+    let refused = |error: rusqlite::Error| refusal(path, &error);
+    let mut connection = Connection::open(path).map_err(refused)?;
+    // Every commit reaches the disk: a promise made to the engine must outlive a loss of power.
+    connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;").map_err(refused)?;
+    migrations().to_latest(&mut connection).map_err(|error| match error {
+        rusqlite_migration::Error::RusqliteError { err, .. } => refused(err),
+        other => Error::Unusable { path: path.to_owned(), reason: other.to_string() },
+    })?;
+    let records = read(&connection).map_err(refused)?;
+    Ok((connection, records))
+}
+
+/// Whether the file system stands in the way, or the file itself.
+fn refusal(path: &Path, error: &rusqlite::Error) -> Error {
+    use rusqlite::ErrorCode::{CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, PermissionDenied, ReadOnly, SystemIoFailure};
+    let (path, reason) = (path.to_owned(), error.to_string());
+    match error.sqlite_error_code() {
+        Some(CannotOpen | DatabaseBusy | DatabaseLocked | DiskFull | PermissionDenied | ReadOnly | SystemIoFailure) => {
+            Error::Write { path, reason }
+        }
+        _ => Error::Unusable { path, reason },
+    }
 }
 
 fn migrations() -> Migrations<'static> {

@@ -2,12 +2,14 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::{Settings, endpoint, error::Error, ipam, network, wire::Fields};
 use crate::core::{
     Core,
-    request::{AddressRequest, DockerId, EndpointRequest, NetworkRequest, PoolRequest},
+    request::{AddressPurpose, AddressRequest, DockerId, EndpointRequest, JoinRequest, NetworkRequest, PoolRequest},
 };
 
 /// Every call this driver answers, as `Subsystem.Method`.
@@ -52,11 +54,11 @@ pub enum Call {
     /// NetworkDriver.EndpointOperInfo.
     OperationalInfo(DockerId),
     /// NetworkDriver.Join.
-    Join(DockerId, DockerId),
+    Join(JoinRequest),
     /// NetworkDriver.Leave.
     Leave(DockerId, DockerId),
     /// NetworkDriver.ProgramExternalConnectivity.
-    Program(DockerId, DockerId),
+    Program(JoinRequest),
     /// NetworkDriver.RevokeExternalConnectivity.
     Revoke(DockerId, DockerId),
     /// IpamDriver.RequestPool.
@@ -103,9 +105,9 @@ impl Call {
             "NetworkDriver.CreateEndpoint" => Self::CreateEndpoint(endpoint::create(&fields)?),
             "NetworkDriver.DeleteEndpoint" => ids().map(|(network, endpoint)| Self::DeleteEndpoint(network, endpoint))?,
             "NetworkDriver.EndpointOperInfo" => Self::OperationalInfo(ids()?.1),
-            "NetworkDriver.Join" => ids().map(|(network, endpoint)| Self::Join(network, endpoint))?,
+            "NetworkDriver.Join" => Self::Join(endpoint::join(&fields)?),
             "NetworkDriver.Leave" => ids().map(|(network, endpoint)| Self::Leave(network, endpoint))?,
-            "NetworkDriver.ProgramExternalConnectivity" => ids().map(|(network, endpoint)| Self::Program(network, endpoint))?,
+            "NetworkDriver.ProgramExternalConnectivity" => Self::Program(endpoint::join(&fields)?),
             "NetworkDriver.RevokeExternalConnectivity" => ids().map(|(network, endpoint)| Self::Revoke(network, endpoint))?,
             "IpamDriver.RequestPool" => Self::RequestPool(ipam::request_pool(&fields)?),
             "IpamDriver.ReleasePool" => Self::ReleasePool(fields.text("PoolID")?.to_owned()),
@@ -127,9 +129,9 @@ impl Call {
             Self::CreateEndpoint(request) => format!("endpoint {} on network {}", request.endpoint, request.network),
             Self::OperationalInfo(endpoint) => format!("endpoint {endpoint}"),
             Self::DeleteEndpoint(network, endpoint)
-            | Self::Join(network, endpoint)
+            | Self::Join(JoinRequest { network, endpoint, .. })
             | Self::Leave(network, endpoint)
-            | Self::Program(network, endpoint)
+            | Self::Program(JoinRequest { network, endpoint, .. })
             | Self::Revoke(network, endpoint) => format!("endpoint {endpoint} on network {network}"),
             Self::RequestPool(request) => match request.sub_pool.or(request.pool) {
                 Some(pool) => format!("pool {pool}"),
@@ -144,6 +146,19 @@ impl Call {
         }
     }
 
+    /// What has to be taken back when the call succeeds after its deadline. The engine gives back what it asked for by itself only in part:
+    /// never a network or an endpoint, nor an address or a pool of our choice, whose name it has not learnt. An address or a range that it
+    /// named it may have asked for again by now; nobody comes for those, the collector takes them.
+    pub fn late(&self) -> Late {
+        match self {
+            Self::CreateNetwork(request) => Late::Network(request.network.clone()),
+            Self::CreateEndpoint(request) => Late::Endpoint(request.network.clone(), request.endpoint.clone()),
+            Self::RequestPool(request) if request.pool.is_none() && request.sub_pool.is_none() && request.options.is_empty() => Late::Pool,
+            Self::RequestAddress(AddressRequest { pool, address: None, purpose: AddressPurpose::Endpoint { .. } }) => Late::Address(*pool),
+            _ => Late::Nothing,
+        }
+    }
+
     /// Has the core do it and makes the reply.
     pub async fn answer(self, core: &Core) -> Result<Value, Error> {
         match self {
@@ -153,9 +168,9 @@ impl Call {
             Self::CreateEndpoint(request) => return Ok(endpoint::created(&core.create_endpoint(request).await?)),
             Self::DeleteEndpoint(network, endpoint) => core.delete_endpoint(&network, &endpoint).await?,
             Self::OperationalInfo(endpoint) => return Ok(json!({ "Value": core.operational_info(&endpoint).await })),
-            Self::Join(network, endpoint) => return Ok(endpoint::joined(&core.join(&network, &endpoint).await?)),
+            Self::Join(request) => return Ok(endpoint::joined(&core.join(request).await?)),
             Self::Leave(network, endpoint) => core.leave(&network, &endpoint).await?,
-            Self::Program(network, endpoint) => core.program_external_connectivity(&network, &endpoint).await?,
+            Self::Program(request) => core.program_external_connectivity(request).await?,
             Self::Revoke(network, endpoint) => core.revoke_external_connectivity(&network, &endpoint).await?,
             Self::RequestPool(request) => return Ok(ipam::pool_granted(&core.request_pool(request).await?)),
             Self::ReleasePool(pool) => core.release_pool(&pool).await?,
@@ -163,5 +178,37 @@ impl Call {
             Self::ReleaseAddress(pool, address) => core.release_address(&pool, address).await?,
         }
         Ok(json!({}))
+    }
+}
+
+/// What a call has made that the engine will not come for when the answer is late.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Late {
+    /// Nothing.
+    Nothing,
+    /// A network.
+    Network(DockerId),
+    /// An endpoint of a network.
+    Endpoint(DockerId, DockerId),
+    /// The pool in the reply.
+    Pool,
+    /// The address in the reply, out of this pool.
+    Address(Uuid),
+}
+
+impl Late {
+    /// The call that takes it back; `reply` is the answer that came too late.
+    pub fn taken_back(self, reply: &Value) -> Option<Call> {
+        let text = |key: &str| reply.get(key).and_then(Value::as_str);
+        match self {
+            Self::Nothing => None,
+            Self::Network(network) => Some(Call::DeleteNetwork(network)),
+            Self::Endpoint(network, endpoint) => Some(Call::DeleteEndpoint(network, endpoint)),
+            Self::Pool => text("PoolID").map(|pool| Call::ReleasePool(pool.to_owned())),
+            Self::Address(pool) => {
+                let address: IpNet = text("Address")?.parse().ok()?;
+                Some(Call::ReleaseAddress(pool.to_string(), address.addr()))
+            }
+        }
     }
 }

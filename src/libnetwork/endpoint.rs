@@ -3,10 +3,12 @@
 use serde_json::{Map, Value, json};
 
 use super::{error::Error, wire::Fields};
-use crate::core::request::{Attachment, DockerId, EndpointGrant, EndpointRequest};
+use crate::core::request::{Attachment, DockerId, EndpointGrant, EndpointRequest, ExposedPort, JoinRequest};
 
 /// The engine's option for the MAC of an endpoint, in the NetworkDriver's and the IpamDriver's calls alike.
 pub const MAC_OPTION: &str = "com.docker.network.endpoint.macaddress";
+/// The engine's option for the ports that a container exposes.
+const EXPOSED_OPTION: &str = "com.docker.network.endpoint.exposedports";
 
 /// NetworkDriver.CreateEndpoint.
 pub fn create(fields: &Fields) -> Result<EndpointRequest, Error> {
@@ -24,6 +26,19 @@ pub fn create(fields: &Fields) -> Result<EndpointRequest, Error> {
         mac,
         options: options.options(),
     })
+}
+
+/// NetworkDriver.Join and ProgramExternalConnectivity: any sandbox path will do. An exposed port that cannot be read is a container's that
+/// nobody reaches there, and no reason to keep it from starting.
+pub fn join(fields: &Fields) -> Result<JoinRequest, Error> {
+    let (network, endpoint) = ids(fields)?;
+    let options = fields.object("Options")?;
+    let exposed = options.objects(EXPOSED_OPTION).unwrap_or_default();
+    let exposed = exposed.iter().filter_map(|item| {
+        let (protocol, port) = (item.number("Proto")?, item.number("Port")?);
+        Some(ExposedPort { protocol: u8::try_from(protocol).ok()?, port: u16::try_from(port).ok().filter(|port| *port != 0)? })
+    });
+    Ok(JoinRequest { network, endpoint, exposed: exposed.collect() })
 }
 
 /// The network and the endpoint that most calls name, and nothing else of interest: any sandbox path will do.

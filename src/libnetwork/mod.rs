@@ -11,7 +11,10 @@ pub mod network;
 pub mod wire;
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -95,8 +98,17 @@ impl Edge {
     async fn answer(&self, name: &str, request: Request) -> Result<Value, Error> {
         let body = read(name, request).await?;
         let call = Call::decode(name, &body, &self.settings)?;
-        let (object, core) = (call.object(), self.core.clone());
-        finish(name, object, self.settings.request_timeout, &self.running, async move { call.answer(&core).await }).await
+        let (object, late) = (call.object(), call.late());
+        let (core, cleaner) = (self.core.clone(), self.core.clone());
+        let work = async move { call.answer(&core).await };
+        let take_back = move |reply: Value| async move {
+            let Some(call) = late.taken_back(&reply) else { return };
+            tracing::info!("taking back {}, which came too late", call.object());
+            if let Err(error) = call.answer(&cleaner).await {
+                tracing::error!("what came too late could not be taken back: {error}");
+            }
+        };
+        finish(name, object, self.settings.request_timeout, &self.running, work, take_back).await
     }
 }
 
@@ -113,20 +125,45 @@ async fn read(name: &str, request: Request) -> Result<Bytes, Error> {
 }
 
 /// Does `work` in a task of its own and waits for it up to `limit`: neither a client that goes away nor the deadline stops the core half way.
-async fn finish<W>(name: &str, object: String, limit: Duration, running: &watch::Sender<usize>, work: W) -> Result<Value, Error>
+/// A client that goes away sends the call again and gets the answer then. After the deadline it has got its answer, so that what `work` still
+/// achieves is handed to `take_back`.
+async fn finish<W, B, T>(
+    name: &str,
+    object: String,
+    limit: Duration,
+    running: &watch::Sender<usize>,
+    work: W,
+    take_back: B,
+) -> Result<Value, Error>
 where
     W: Future<Output = Result<Value, Error>> + Send + 'static,
+    B: FnOnce(Value) -> T + Send + 'static,
+    T: Future<Output = ()> + Send + 'static,
 {
     let running = Running::new(running);
-    let task = tokio::spawn(async move {
+    // Whoever comes first, the end of the work or the deadline, sets it.
+    let settled = Arc::new(AtomicBool::new(false));
+    let first = settled.clone();
+    let mut task = tokio::spawn(async move {
         let _running = running;
-        work.await
+        let outcome = work.await;
+        let late = first.swap(true, Ordering::AcqRel);
+        match outcome {
+            Ok(reply) if late => {
+                take_back(reply).await;
+                Ok(Value::Null)
+            }
+            outcome => outcome,
+        }
     });
-    match tokio::time::timeout(limit, task).await {
-        Ok(Ok(reply)) => reply,
-        Ok(Err(broken)) => Err(Error::Broken { call: name.to_owned(), object, reason: broken.to_string() }),
-        Err(_) => Err(Error::Deadline { call: name.to_owned(), object, seconds: limit.as_secs() }),
-    }
+    let ended = match tokio::time::timeout(limit, &mut task).await {
+        Ok(ended) => ended,
+        Err(_) if !settled.swap(true, Ordering::AcqRel) => {
+            return Err(Error::Deadline { call: name.to_owned(), object, seconds: limit.as_secs() });
+        }
+        Err(_) => task.await,
+    };
+    ended.unwrap_or_else(|broken| Err(Error::Broken { call: name.to_owned(), object, reason: broken.to_string() }))
 }
 
 /// The one place that every call passes: named, timed, counted, and its failure logged.
@@ -183,7 +220,8 @@ mod tests {
             Ok(json!({}))
         };
         // One poll starts the task; the drop is what hyper does to the handler of a closed connection.
-        let mut call = Box::pin(finish("NetworkDriver.Join", "endpoint e".to_owned(), HOUR, &running, work));
+        let mut call =
+            Box::pin(finish("NetworkDriver.Join", "endpoint e".to_owned(), HOUR, &running, work, |_| async { panic!("wanted") }));
         assert!(tokio::time::timeout(Duration::ZERO, &mut call).await.is_err());
         drop(call);
         assert_eq!(*running.borrow(), 1);
@@ -195,18 +233,38 @@ mod tests {
     #[tokio::test]
     async fn a_passed_deadline_names_call_and_object() {
         let running = watch::Sender::new(0);
-        let error =
-            finish("NetworkDriver.Join", "endpoint e".to_owned(), Duration::ZERO, &running, std::future::pending()).await.unwrap_err();
+        let error = finish("NetworkDriver.Join", "endpoint e".to_owned(), Duration::ZERO, &running, std::future::pending(), |_| async {})
+            .await
+            .unwrap_err();
         let text = error.to_string();
         assert!(error.status() == 500 && text.contains("NetworkDriver.Join of endpoint e"), "{text}");
         assert_eq!(*running.borrow(), 1, "the work was given up");
     }
 
     #[tokio::test]
+    async fn what_comes_after_the_deadline_is_taken_back() {
+        let running = watch::Sender::new(0);
+        let (go, gate) = oneshot::channel::<()>();
+        let (taken, back) = oneshot::channel();
+        let work = async move {
+            let _ = gate.await;
+            Ok(json!({"Address": "10.0.0.2/24"}))
+        };
+        let take_back = |reply: Value| async move {
+            let _ = taken.send(reply);
+        };
+        let call = "IpamDriver.RequestAddress";
+        finish(call, "an address".to_owned(), Duration::ZERO, &running, work, take_back).await.unwrap_err();
+        go.send(()).unwrap();
+        assert_eq!(back.await.unwrap(), json!({"Address": "10.0.0.2/24"}));
+        running.subscribe().wait_for(|count| *count == 0).await.unwrap();
+    }
+
+    #[tokio::test]
     async fn a_defect_in_a_call_is_an_error_of_that_call_alone() {
         let running = watch::Sender::new(0);
         let work = async { panic!("a defect") };
-        let error = finish("NetworkDriver.Join", "endpoint e".to_owned(), HOUR, &running, work).await.unwrap_err();
+        let error = finish("NetworkDriver.Join", "endpoint e".to_owned(), HOUR, &running, work, |_| async {}).await.unwrap_err();
         assert!(matches!(error, Error::Broken { .. }), "{error}");
         assert_eq!(*running.borrow(), 0);
     }

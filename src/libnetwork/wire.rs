@@ -63,6 +63,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A whole number that is not negative; none for anything else.
+    pub fn number(&self, field: &str) -> Option<u64> {
+        self.object.get(field).and_then(Value::as_u64)
+    }
+
     /// An inner object; an empty one when absent.
     pub fn object(&self, field: &str) -> Result<Fields<'a>, Error> {
         match self.object.get(field) {

@@ -220,6 +220,7 @@ fn neutron_remedy(status: u16, kind: &str) -> &'static str {
         (_, "IpAddressInUse" | "IpAddressAlreadyAllocated") => "choose another address or delete the port that holds it",
         (_, "MacAddressInUse") => "choose another MAC or delete the port that holds it",
         (_, "IpAddressGenerationFailure" | "NoIpsAvailable") => "delete ports that are no longer used or add a larger subnet",
+        (_, "SubnetAllocationError") => "choose a range that is free in the subnet pool",
         (_, "NetworkInUse" | "SubnetInUse" | "SubnetPoolInUse" | "RouterInUse" | "RouterInterfaceInUseByFloatingIP") => {
             "remove what still uses it first"
         }

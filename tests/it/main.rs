@@ -2,10 +2,12 @@
 //! (`tools/in-netns`, see `tools/test`).
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should stop where it stands")]
 
+mod bad_input;
 mod binding;
 mod cloud;
 mod controller_api;
 mod datapath;
+mod host;
 mod layers;
 mod libnetwork;
 mod life;
@@ -18,4 +20,5 @@ mod openstack_wire;
 mod oslo;
 mod ovs;
 mod script;
+mod two_hosts;
 mod wiring;

@@ -1,0 +1,254 @@
+//! Several hosts, and operators, on the objects of one Neutron: two daemons with journals of their own are two hosts. Both have this
+//! machine's name, since the controller plugs ports nowhere else.
+
+use kuryr::openstack::{Network, Port, Subnet, SubnetPool};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::host::{Cloud, Plan, id, taps};
+
+async fn network_named(cloud: &Cloud, name: &str) -> Option<Network> {
+    cloud.neutron.list::<Network>(&[("name", name)]).await.unwrap().pop()
+}
+
+async fn operators_network(cloud: &Cloud, name: &str, cidr: &str, gateway: Option<&str>) -> (Network, Subnet) {
+    let network: Network = cloud.neutron.create(&json!({"name": name})).await.unwrap();
+    let version = if cidr.contains(':') { 6 } else { 4 };
+    let body =
+        json!({"network_id": network.id, "cidr": cidr, "ip_version": version, "gateway_ip": gateway, "name": format!("{name}-subnet")});
+    (network, cloud.neutron.create(&body).await.unwrap())
+}
+
+async fn count<R: kuryr::openstack::Resource>(cloud: &Cloud, query: &[(&str, &str)]) -> usize {
+    cloud.neutron.list::<R>(query).await.unwrap().len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_host_of_the_walkthrough_uses_the_network_of_the_first() {
+    for first_leaves_first in [true, false] {
+        let cloud = Cloud::start().await;
+        let hosts = [cloud.host("one"), cloud.host("two")];
+        let (networks, containers) = ([id('a'), id('b')], [id('c'), id('d')]);
+        let range = "10.0.0.0/24";
+        let pools_one = hosts[0].network(&networks[0], &[range]).await;
+        hosts[0].core.backlog_settled().await;
+        let network = network_named(&cloud, "kuryr-net-aaaaaaaa").await.unwrap();
+        let uuid = network.id.to_string();
+        let plan = Plan { ranges: &[range], gateway: Some("10.0.0.1"), options: &[("neutron.net.uuid", &uuid)], ..Plan::default() };
+        let pools_two = hosts[1].create(&networks[1], &plan).await.unwrap();
+        hosts[1].core.backlog_settled().await;
+
+        let tags = cloud.neutron.show::<Network>(network.id).await.unwrap().tags;
+        for tag in [
+            format!("kuryr.net.uuid.lh:{}", "a".repeat(32)),
+            format!("kuryr.net.uuid.lh:{}", "b".repeat(32)),
+            format!("kuryr.net.uuid.uh:{}", "b".repeat(32)),
+            "kuryr.net.existing:bbbbbbbbbbbb".to_owned(),
+        ] {
+            assert!(tags.contains(&tag), "{tag} is not among {tags:?}");
+        }
+        assert_eq!(count::<SubnetPool>(&cloud, &[("name", "kuryrPool-10.0.0.0/24")]).await, 1);
+        assert_eq!(count::<Subnet>(&cloud, &[("network_id", &uuid)]).await, 1);
+
+        let pools = [&pools_one[0], &pools_two[0]];
+        let first = hosts[0].run(&networks[0], &containers[0], pools[0]).await;
+        let second = hosts[1].run(&networks[1], &containers[1], pools[1]).await;
+        assert_ne!(first, second);
+
+        let order = if first_leaves_first { [0, 1] } else { [1, 0] };
+        let addresses = [first, second];
+        let leaves = |at: usize| hosts[at].remove_container(&networks[at], &containers[at], pools[at], addresses[at]);
+        leaves(order[0]).await;
+        hosts[order[0]].remove(&networks[order[0]], &[pools[order[0]].clone()]).await;
+        assert!(network_named(&cloud, "kuryr-net-aaaaaaaa").await.is_some(), "the other host still uses it");
+        // Also with no container anywhere, the other host's network works on.
+        leaves(order[1]).await;
+        let again = hosts[order[1]].run(&networks[order[1]], &id('e'), pools[order[1]]).await;
+        hosts[order[1]].remove_container(&networks[order[1]], &id('e'), pools[order[1]], again).await;
+
+        hosts[order[1]].remove(&networks[order[1]], &[pools[order[1]].clone()]).await;
+        assert!(network_named(&cloud, "kuryr-net-aaaaaaaa").await.is_none(), "its last user is gone");
+        assert_eq!(count::<Subnet>(&cloud, &[("network_id", &uuid)]).await, 0);
+        assert_eq!(count::<SubnetPool>(&cloud, &[("name", "kuryrPool-10.0.0.0/24")]).await, 0);
+        assert_eq!((hosts[0].left(), hosts[1].left(), taps()), (0, 0, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_operator_made_survives_and_what_kuryr_added_goes() {
+    let cloud = Cloud::start().await;
+    let host = cloud.host("one");
+    let (network, subnet) = operators_network(&cloud, "theirs", "10.10.0.0/24", Some("10.10.0.254")).await;
+    // Named by name; the last two ranges are ones that the network does not have yet, and Neutron wants one of them out of no subnet pool.
+    let ranges = ["10.10.0.0/24", "10.10.1.0/24", "fd00:10::/64"];
+    let plan = Plan { ranges: &ranges, options: &[("neutron.net.name", "theirs")], ..Plan::default() };
+    let pools = host.create(&id('a'), &plan).await.unwrap();
+    host.core.backlog_settled().await;
+    let added = cloud.neutron.list::<Subnet>(&[("name", "kuryr-subnet-fd00:10::/64")]).await.unwrap();
+    assert_eq!(added.iter().map(|subnet| subnet.network_id).collect::<Vec<_>>(), [network.id]);
+    assert!(cloud.neutron.show::<Subnet>(subnet.id).await.unwrap().tags.contains(&pools[0].id.to_string()));
+    let address = host.run(&id('a'), &id('b'), &pools[0]).await;
+    host.remove_container(&id('a'), &id('b'), &pools[0], address).await;
+
+    host.remove(&id('a'), &pools).await;
+    let left = cloud.neutron.show::<Network>(network.id).await.unwrap();
+    assert_eq!((left.tags, left.subnets), (vec![], vec![subnet.id]));
+    assert!(cloud.neutron.show::<Subnet>(subnet.id).await.unwrap().tags.is_empty());
+    for range in ranges {
+        assert_eq!(count::<SubnetPool>(&cloud, &[("name", &format!("kuryrPool-{range}"))]).await, 0, "{range}");
+    }
+    assert_eq!(host.left(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subnet_is_found_by_its_options_and_gives_its_gateway() {
+    let cloud = Cloud::start().await;
+    let host = cloud.host("one");
+    let (here, wanted) = operators_network(&cloud, "here", "10.15.0.0/24", Some("10.15.0.254")).await;
+    let (_, other) = operators_network(&cloud, "there", "10.15.0.0/24", None).await;
+    let uuid = wanted.id.to_string();
+    // As Zun does it: the subnet in both kinds of options, no range, no gateway.
+    let grant = host.request_pool(None, &[("neutron.subnet.uuid", &uuid)]).await.unwrap();
+    assert_eq!(grant.cidr, wanted.cidr);
+    host.core.release_pool(&grant.id.to_string()).await.unwrap();
+    for (subnet, gateway) in [(&wanted, Some("10.15.0.254")), (&other, None)] {
+        let uuid = subnet.id.to_string();
+        let plan = Plan {
+            ranges: &["10.15.0.0/24"],
+            options: &[("neutron.subnet.uuid", &uuid)],
+            ipam_options: &[("neutron.subnet.uuid", &uuid)],
+            ..Plan::default()
+        };
+        let pools = host.create(&id('a'), &plan).await.unwrap();
+        let address = host.run(&id('a'), &id('b'), &pools[0]).await;
+        let ports = cloud.ports().await;
+        assert_eq!((ports.len(), ports[0].network_id), (1, subnet.network_id));
+        host.remove_container(&id('a'), &id('b'), &pools[0], address).await;
+        host.remove(&id('a'), &pools).await;
+        let wrong = Plan { gateway: Some("10.15.0.9"), ..plan };
+        let error = host.create(&id('a'), &wrong).await.unwrap_err().to_string();
+        let gateway = gateway.unwrap_or("None");
+        assert!(error.contains(&format!("gateway 10.15.0.9 does not match with gateway {gateway}")), "{error}");
+    }
+    assert!(cloud.neutron.show::<Network>(here.id).await.is_ok());
+    host.core.backlog_settled().await;
+    assert_eq!((host.left(), count::<SubnetPool>(&cloud, &[("name", "kuryrPool-10.15.0.0/24")]).await), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operators_subnet_pool_gives_ranges_and_survives() {
+    let cloud = Cloud::start().await;
+    let host = cloud.host("one");
+    let body = json!({"name": "ranges", "prefixes": ["10.20.0.0/16", "10.40.0.0/16"], "default_prefixlen": 24});
+    let pool: SubnetPool = cloud.neutron.create(&body).await.unwrap();
+    let named = [("neutron.pool.name", "ranges")];
+    let mut networks = Vec::new();
+    for (network, range) in [('a', "10.20.5.0/24"), ('b', "10.40.0.0/24")] {
+        let pools = host.create(&id(network), &Plan { ranges: &[range], ipam_options: &named, ..Plan::default() }).await.unwrap();
+        let made = cloud.neutron.list::<Subnet>(&[("name", &format!("kuryr-subnet-{range}"))]).await.unwrap();
+        assert_eq!(made[0].subnetpool_id, Some(pool.id));
+        networks.push((id(network), pools));
+    }
+    let grant = host.request_pool(None, &named).await.unwrap();
+    assert_eq!(grant.cidr.to_string(), "10.20.0.0/24");
+    host.core.release_pool(&grant.id.to_string()).await.unwrap();
+    // Equal ranges in one pool meet there: Neutron's word is the answer, and nothing stays behind.
+    let error = host.create(&id('c'), &Plan { ranges: &["10.20.5.0/24"], ipam_options: &named, ..Plan::default() }).await.unwrap_err();
+    assert!(error.to_string().contains("10.20.5.0/24"), "{error}");
+    let error = host.request_pool(Some("10.99.0.0/24"), &named).await.unwrap_err().to_string();
+    assert!(error.contains("10.20.0.0/16, 10.40.0.0/16"), "{error}");
+    for (network, pools) in networks {
+        host.remove(&network, &pools).await;
+    }
+    assert_eq!(cloud.neutron.show::<SubnetPool>(pool.id).await.unwrap().name, "ranges");
+    assert_eq!((host.left(), count::<Subnet>(&cloud, &[("subnetpool_id", &pool.id.to_string())]).await), (0, 0));
+    assert_eq!(count::<Network>(&cloud, &[("name", "kuryr-net-cccccccc")]).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn options_that_cannot_be_meant_make_nothing() {
+    let cloud = Cloud::start().await;
+    let host = cloud.host("one");
+    let (network, subnet) = operators_network(&cloud, "theirs", "10.10.0.0/24", Some("10.10.0.1")).await;
+    let (_, elsewhere) = operators_network(&cloud, "others", "10.10.0.0/24", Some("10.10.0.1")).await;
+    operators_network(&cloud, "others", "10.11.0.0/24", None).await;
+    let nowhere = Uuid::from_u128(7).to_string();
+    let [network, subnet, elsewhere] = [network.id, subnet.id, elsewhere.id].map(|id| id.to_string());
+    let before = (cloud.neutron.list::<Network>(&[]).await.unwrap().len(), cloud.neutron.list::<Subnet>(&[]).await.unwrap().len());
+    for (options, word) in [
+        (vec![("neutron.net.uuid", nowhere.as_str())], "Specified network id/name("),
+        (vec![("neutron.net.name", "nothing")], "Specified network id/name(nothing) does not exist"),
+        (vec![("neutron.net.name", "others")], "2 networks named 'others'"),
+        (vec![("neutron.net.uuid", network.as_str()), ("neutron.net.name", "others")], "called 'theirs'"),
+        (vec![("neutron.net.uuid", network.as_str()), ("neutron.net.shared", "true")], "shared = false"),
+        (vec![("neutron.net.uuid", network.as_str()), ("neutron.subnet.uuid", elsewhere.as_str())], "is a subnet of network"),
+        (vec![("neutron.subnet.name", "theirs-subnet"), ("neutron.subnet.uuid", elsewhere.as_str())], "called 'others-subnet'"),
+        (vec![("neutron.subnet.v6.uuid", subnet.as_str())], "neutron.subnet.uuid"),
+        (vec![("neutron.pool.name", "nothing")], "Specified subnet pool id/name(nothing) does not exist"),
+        (vec![("neutron.nets.uuid", network.as_str())], "no option 'neutron.nets.uuid'"),
+        (vec![("kuryr.net", "x")], "neutron.net.uuid, neutron.net.name"),
+    ] {
+        for ipam in [false, true] {
+            let (in_network, in_pool) = if ipam { (&[][..], &options[..]) } else { (&options[..], &[][..]) };
+            let plan = Plan { ranges: &["10.10.0.0/24"], options: in_network, ipam_options: in_pool, ..Plan::default() };
+            match host.create(&id('a'), &plan).await {
+                // A pool is for one family, and has no use for these.
+                Ok(pools) if ipam && (word.contains("shared") || options[0].0.contains(".v6.")) => host.remove(&id('a'), &pools).await,
+                Ok(_) => panic!("{options:?} were taken"),
+                Err(error) => assert!(error.to_string().contains(word), "{options:?}: {error}"),
+            }
+        }
+    }
+    host.core.backlog_settled().await;
+    let after = (cloud.neutron.list::<Network>(&[]).await.unwrap().len(), cloud.neutron.list::<Subnet>(&[]).await.unwrap().len());
+    assert_eq!((after, host.left()), (before, 0));
+    assert!(cloud.neutron.list::<Network>(&[("name", "theirs")]).await.unwrap()[0].tags.is_empty());
+    assert_eq!(cloud.neutron.list::<Port>(&[]).await.unwrap().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn equal_ranges_of_fresh_networks_never_meet() {
+    let cloud = Cloud::start().await;
+    let hosts = [cloud.host("one"), cloud.host("two")];
+    let mut made = Vec::new();
+    for (host, network) in [(0, 'a'), (0, 'b'), (1, 'c')] {
+        let pools = hosts[host].network(&id(network), &["10.0.0.0/24"]).await;
+        let address = hosts[host].address(&pools[0], Some("10.0.0.7")).await.unwrap();
+        made.push((host, id(network), pools, address));
+    }
+    for (host, network, pools, address) in made {
+        hosts[host].core.release_address(&pools[0].id.to_string(), address.addr()).await.unwrap();
+        hosts[host].remove(&network, &pools).await;
+    }
+    assert_eq!(count::<SubnetPool>(&cloud, &[("name", "kuryrPool-10.0.0.0/24")]).await, 0);
+    assert_eq!((hosts[0].left(), hosts[1].left(), cloud.ports().await.len()), (0, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_ranges_of_a_family_make_one_network() {
+    let cloud = Cloud::start().await;
+    let host = cloud.host("one");
+    let pools = host.network(&id('a'), &["10.0.0.0/24", "10.1.0.0/24"]).await;
+    for (pool, start) in pools.iter().zip(["10.0.0.", "10.1.0."]) {
+        let address = host.address(pool, None).await.unwrap();
+        assert!(address.to_string().starts_with(start), "{address}");
+        host.core.release_address(&pool.id.to_string(), address.addr()).await.unwrap();
+    }
+    host.remove(&id('a'), &pools).await;
+    assert_eq!((host.left(), count::<SubnetPool>(&cloud, &[("name", "kuryrPool-10.1.0.0/24")]).await), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_list_of_tags_is_no_error() {
+    let cloud = Cloud::start().await;
+    let host = cloud.host("one");
+    let (network, _) = operators_network(&cloud, "busy", "10.10.0.0/24", Some("10.10.0.1")).await;
+    let full: Vec<String> = (0..50).map(|n| format!("tag{n}")).collect();
+    cloud.neutron.set_tags::<Network>(network.id, &full).await.unwrap();
+    let plan = Plan { ranges: &["10.10.0.0/24"], options: &[("neutron.net.name", "busy")], ..Plan::default() };
+    let pools = host.create(&id('a'), &plan).await.unwrap();
+    let address = host.run(&id('a'), &id('b'), &pools[0]).await;
+    host.remove_container(&id('a'), &id('b'), &pools[0], address).await;
+    host.remove(&id('a'), &pools).await;
+    assert_eq!((cloud.neutron.show::<Network>(network.id).await.unwrap().tags.len(), host.left()), (50, 0));
+}
