@@ -1,6 +1,6 @@
 """The controller's MariaDB, RabbitMQ and memcached, with the Debian packages' own data directories."""
 
-from places import PASSWORD
+from places import NAME, PASSWORD
 
 SCHEMAS = ("keystone", "neutron")
 
@@ -17,6 +17,22 @@ def start_database(node):
             GRANT ALL ON {schema}.* TO '{schema}'@'localhost' IDENTIFIED BY '{PASSWORD}';
             GRANT ALL ON {schema}.* TO '{schema}'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'""")
     node.launch("memcached", "memcached", "-u", "memcache", "-l", "127.0.0.1")
+
+
+def migrate(node, schema, cache, *command):
+    """Makes the tables of a schema by the command, once; later labs load them from the cache, which saves half of their start."""
+    dump = cache / f"{schema}.sql"
+    inside = f"/var/tmp/{schema}.sql"
+    if dump.exists():
+        node.write(inside, dump.read_text())
+        node.run("sh", "-c", f"mariadb {schema} <{inside}")
+        return
+    node.run(*command)
+    text = node.run("mariadb-dump", schema)
+    cache.mkdir(parents=True, exist_ok=True)
+    partial = cache / f"{schema}.{NAME}.partial"
+    partial.write_text(text)
+    partial.rename(dump)
 
 
 def database_url(schema):

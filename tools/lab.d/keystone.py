@@ -3,7 +3,7 @@
 import rest
 import wsgi
 from conf import ini
-from database import database_url
+from database import database_url, migrate
 from places import KEYSTONE, NEUTRON, PASSWORD
 
 REGION = "RegionOne"
@@ -35,10 +35,10 @@ def configure(node):
     }))
 
 
-def prepare(node):
+def prepare(node, cache):
     """Schema, keys, the account admin."""
     keys = ["--keystone-user", "root", "--keystone-group", "root"]
-    node.run("keystone-manage", "db_sync")
+    migrate(node, "keystone", cache, "keystone-manage", "db_sync")
     node.run("keystone-manage", "fernet_setup", *keys)
     node.run("keystone-manage", "credential_setup", *keys)
     admin = KEYSTONE.replace(":5000", ":35357")

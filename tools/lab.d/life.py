@@ -49,7 +49,7 @@ def up(cloud, plugin, engine):
         lab[name].up(wire, root, engine_root, plugins.binds(suite))
         if previous not in (None, plugin):
             plugins.exchange(lab[name], previous, plugin)
-    start_cloud(importlib.import_module(cloud), lab, plugin, program)
+    start_cloud(importlib.import_module(cloud), lab, roots.tables(suite), plugin, program)
     say(f"Up: {cloud}, Docker {engine}, plugin {plugin}. Try `tools/lab openstack network agent list`")
 
 
@@ -70,7 +70,7 @@ def describe(choice):
     return ", ".join(f"{key} {value}" for key, value in choice.items())
 
 
-def start_cloud(cloud, lab, plugin, program):
+def start_cloud(cloud, lab, tables, plugin, program):
     """Everything in the order in which it is needed, and what is independent at the same time."""
     controller = lab[CONTROLLER]
     networkers = [lab[name] for name in NETWORKERS]
@@ -83,8 +83,8 @@ def start_cloud(cloud, lab, plugin, program):
         cloud.configure(lab)
         database.start_database(controller)
         say("Schemas of Keystone and Neutron")
-        schema = pool.submit(once, controller, "neutron-schema", neutron.prepare)
-        once(controller, "keystone-schema", keystone.prepare)
+        schema = pool.submit(once, controller, "neutron-schema", neutron.prepare, tables)
+        once(controller, "keystone-schema", keystone.prepare, tables)
         keystone.start(controller)
         say("Keystone answers")
         once(controller, "neutron-account", keystone.add_neutron)
@@ -101,11 +101,11 @@ def start_cloud(cloud, lab, plugin, program):
                           f"{sorted(cloud.expected_agents())}; see `tools/lab openstack network agent list`", 180)
 
 
-def once(node, mark, step):
+def once(node, mark, step, *arguments):
     """A step that is not repeated by a second `up`."""
     file = node.file(f"/var/lib/lab-{mark}")
     if not file.exists():
-        step(node)
+        step(node, *arguments)
         file.touch()
 
 

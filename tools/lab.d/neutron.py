@@ -2,7 +2,7 @@
 
 import wsgi
 from conf import ini
-from database import database_url
+from database import database_url, migrate
 from keystone import REGION
 from places import KEYSTONE, NEUTRON, PASSWORD
 
@@ -55,8 +55,8 @@ def configure(node, transport, ml2, extra=None):
     node.write(ML2_CONF, ini(ml2))
 
 
-def prepare(node):
-    node.run("neutron-db-manage", *CONF_FILES, "upgrade", "heads")
+def prepare(node, cache):
+    migrate(node, "neutron", cache, "neutron-db-manage", *CONF_FILES, "upgrade", "heads")
 
 
 def start_eventlet(node):

@@ -10,7 +10,7 @@ from conf import ini
 from places import KEYSTONE, PASSWORD, REPO, LabError
 
 CONF = "/etc/kuryr/kuryr.conf"
-SPEC = "/usr/lib/docker/plugins/kuryr/kuryr.spec"
+SPEC = "/etc/docker/plugins/kuryr.spec"
 SOCKET = "/run/docker/plugins/kuryr.sock"
 URI = "http://127.0.0.1:23750"
 PYTHON = "/opt/kuryr-python"

@@ -32,6 +32,11 @@ def path(name):
     return CACHE / "roots" / name
 
 
+def tables(name):
+    """Where dumps of the services' empty databases are kept, which hold for one set of packages."""
+    return CACHE / "roots" / f"{name}.tables"
+
+
 def ensure(name, say):
     """Makes the root `name` (a key of PACKAGES) or completes it; returns its path. Safe to call at the same time."""
     packages = PACKAGES[name].split()
@@ -49,6 +54,7 @@ def ensure(name, say):
             bootstrap(suite, root)
         say(f"Installing {len(packages)} packages and what they need into {root} (once, some minutes)")
         install(root, packages)
+        subprocess.run(["rm", "-rf", tables(name)], check=True)
         complete.write_text(digest)
     return root
 

@@ -5,9 +5,10 @@ import re
 import shlex
 
 import docker
+import rest
 from life import CHOICE
-from nodes import Failed, Node
-from places import CONTROLLER, NETWORKERS, LabError
+from nodes import Failed, Node, await_condition
+from places import CONTROLLER, NETWORKERS, NEUTRON, LabError
 
 SUBNET = ["--subnet", "10.0.0.0/16", "--gateway", "10.0.0.1", "--ip-range", "10.0.0.0/24"]
 CREATE = ["docker", "network", "create", "--driver=kuryr", "--ipam-driver=kuryr", *SUBNET]
@@ -45,6 +46,7 @@ def run():
     typed(second, *CREATE, *pool, "-o", f"neutron.net.uuid={network}", NETWORK)
     start_container(second)
     typed(second, "docker", "exec", CONTAINERS[second.name], "ip", "-4", "a")
+    await_ports(controller)
     typed(second, "docker", "exec", CONTAINERS[second.name], "ping", "-c", "3", address)
 
     typed(controller, "openstack port list")
@@ -58,6 +60,16 @@ def start_container(node):
 def container_address(node):
     form = f'{{{{ (index .NetworkSettings.Networks "{NETWORK}").IPAddress }}}}'
     return node.run("docker", "container", "inspect", "--format", form, CONTAINERS[node.name]).strip()
+
+
+def await_ports(controller):
+    """As long as a person takes to type: until the agents have told Neutron that both containers' ports are wired."""
+
+    def wired():
+        ports = rest.Cloud(controller).call("GET", f"{NEUTRON}/v2.0/ports?device_owner=compute:kuryr")["ports"]
+        return sum(port["status"] == "ACTIVE" for port in ports) >= len(CONTAINERS)
+
+    await_condition(wired, "the ports of both containers are ACTIVE; see `tools/lab openstack port list`", 120)
 
 
 def clean(node):
