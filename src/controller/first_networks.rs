@@ -1,6 +1,7 @@
 //! The networks that are there at first start: the way out and the pools that `docker network create` without a subnet draws on.
 
 use ipnet::Ipv4Net;
+use rusqlite::OptionalExtension;
 use serde_json::{Value, json};
 
 use super::{ApiError, Error, context::Context, neutron, resource::Call, store::Store};
@@ -17,7 +18,9 @@ pub fn make(store: &Store, host: &str, external: Ipv4Net) -> Result<(), Error> {
         if any {
             return Ok(());
         }
-        let project: String = tx.query_row("SELECT id FROM projects WHERE name = 'kuryr'", [], |row| row.get(0))?;
+        let project: Option<String> = tx.query_row("SELECT id FROM projects WHERE name = 'kuryr'", [], |row| row.get(0)).optional()?;
+        // An administrator may have deleted it together with all networks.
+        let Some(project) = project else { return Ok(()) };
         let context = Context::internal(&project);
         let call = Call { tx, context: &context, host };
         let network = post(&call, "networks", "network", json!({"name": "kuryr", "router:external": true}))?;

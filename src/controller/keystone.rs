@@ -103,8 +103,8 @@ impl FromRequestParts<Arc<Controller>> for Ask {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, controller: &Arc<Controller>) -> Result<Self, ApiError> {
-        let unreadable = |error: &dyn std::fmt::Display| bad_request(error.to_string());
-        let QueryString(query) = QueryString::from_request_parts(parts, controller).await.map_err(|error| unreadable(&error))?;
+        let query = QueryString::from_request_parts(parts, controller).await;
+        let QueryString(query) = query.map_err(|error| bad_request(error.to_string()))?;
         let base = base(controller, &parts.headers);
         Ok(Self { controller: Arc::clone(controller), headers: parts.headers.clone(), query, base })
     }

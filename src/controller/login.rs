@@ -20,8 +20,8 @@ use super::{
 /// How long a token lives at most, in seconds.
 const LIFETIME: i64 = 3600;
 
-/// Logs in with the body of the request and stores a new token. What does not fit together is 401, without a word about which part, so
-/// that nobody can try out names; what is malformed is 400.
+/// Logs in with the body of the request and stores a new token. What does not fit together is 401, as in Keystone without a word about
+/// which part; what is malformed is 400.
 pub fn login(tx: &Transaction<'_>, body: &Object) -> Result<Token, ApiError> {
     let auth = part(body.get("auth").ok_or_else(|| missing("auth"))?, "auth")?;
     let identity = part(auth.get("identity").ok_or_else(|| missing("identity"))?, "identity")?;

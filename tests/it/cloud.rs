@@ -11,8 +11,8 @@ use tokio::net::TcpListener;
 pub struct Cloud {
     pub controller: Arc<Controller>,
     pub base: String,
-    client: Client,
-    state: TempDir,
+    pub client: Client,
+    pub state: TempDir,
 }
 
 impl Cloud {
@@ -34,11 +34,17 @@ impl Cloud {
 
     pub async fn login(&self, user: &str, project: &str, password: &str) -> (u16, Option<String>, Value) {
         let domain = json!({"id": "default"});
-        let body = json!({"auth": {
+        self.authenticate(json!({
             "identity": {"methods": ["password"], "password": {"user": {"name": user, "domain": domain, "password": password}}},
             "scope": {"project": {"name": project, "domain": domain}},
-        }});
-        let reply = self.client.post(format!("{}/identity/v3/auth/tokens", self.base)).json(&body).send().await.unwrap();
+        }))
+        .await
+    }
+
+    /// Logs in with the member `auth` of the body: status, token, answer.
+    pub async fn authenticate(&self, auth: Value) -> (u16, Option<String>, Value) {
+        let request = self.client.post(format!("{}/identity/v3/auth/tokens", self.base)).json(&json!({"auth": auth}));
+        let reply = request.send().await.unwrap();
         let token = reply.headers().get("x-subject-token").map(|value| value.to_str().unwrap().to_owned());
         (reply.status().as_u16(), token, reply.json().await.unwrap())
     }

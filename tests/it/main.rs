@@ -8,6 +8,7 @@ mod cloud;
 mod controller_api;
 mod datapath;
 mod host;
+mod identity_api;
 mod layers;
 mod libnetwork;
 mod life;

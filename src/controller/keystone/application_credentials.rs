@@ -92,40 +92,43 @@ async fn create(ask: Ask, Path(user): Path<String>, body: Bytes) -> Reply {
         if caller.token.user != user {
             return Err(forbidden("Cannot create an application credential for another user"));
         }
-        let project = caller.token.project.clone().ok_or_else(|| refused("a token with a project is needed"))?;
         if given.get("access_rules").and_then(Value::as_array).is_some_and(|rules| !rules.is_empty()) {
             return Err(refused("access rules are not kept to here, so none can be given"));
         }
-        let roles = roles(caller, given.get("roles").and_then(Value::as_array))?;
-        let expires = given.get("expires_at").and_then(Value::as_str).map(moment).transpose()?;
-        let random = || secrets::random().map_err(ApiError::internal);
-        let secret = given.get("secret").and_then(Value::as_str).filter(|secret| !secret.is_empty());
-        let secret = secret.map_or_else(random, |secret| Ok(secret.to_owned()))?;
-        let id = Uuid::new_v4().simple().to_string();
-        let mut document: Object = json!({
-            "id": id, "name": given["name"], "description": given.get("description"), "user_id": user, "project_id": project,
-            "roles": roles, "unrestricted": flag(&given, "unrestricted"), "system": null,
-            "expires_at": expires.map(|moment| timestamp(moment).replace('Z', ".000000")),
-        })
-        .as_object()
-        .cloned()
-        .unwrap_or_default();
-        let hash = secrets::hash(&secret).map_err(ApiError::internal)?;
-        let name = text(&given, "name");
-        let sql = "INSERT INTO application_credentials (id, name, user_id, project_id, secret_hash, expires_at, document)
-                   VALUES (?, ?, ?, ?, ?, ?, ?)";
-        let row = (&id, name, &user, &project, hash, expires, Value::Object(document.clone()).to_string());
-        let duplicate = |error| taken(error, "application_credential", &format!("Duplicate entry found with name {name}"));
-        caller.tx.execute(sql, row).map_err(duplicate)?;
-        for role in &roles {
-            let sql = "INSERT OR IGNORE INTO application_credential_roles (application_credential_id, role_id) VALUES (?, ?)";
-            caller.tx.execute(sql, (&id, text(role, "id")))?;
-        }
+        let secret = match text(&given, "secret") {
+            "" => secrets::random().map_err(ApiError::internal)?,
+            secret => secret.to_owned(),
+        };
+        let mut credential = keep(caller, &given, &secret)?;
         // Here and never again.
-        document.insert("secret".into(), json!(secret));
-        created(json!({"application_credential": caller.shown(&path(&user), document)}))
+        credential.insert("secret".into(), json!(secret));
+        created(json!({"application_credential": caller.shown(&path(&user), credential)}))
     })
     .await
+}
+
+/// Stores a credential of the caller for the token's project.
+fn keep(caller: &Caller<'_>, given: &Object, secret: &str) -> Result<Object, ApiError> {
+    let user = &caller.token.user;
+    let project = caller.token.project.as_ref().ok_or_else(|| refused("a token with a project is needed"))?;
+    let roles = roles(caller, given.get("roles").and_then(Value::as_array))?;
+    let expires = given.get("expires_at").and_then(Value::as_str).map(moment).transpose()?;
+    let (id, name) = (Uuid::new_v4().simple().to_string(), text(given, "name"));
+    let shown = json!({
+        "id": id, "name": name, "description": given.get("description"), "user_id": user, "project_id": project, "system": null,
+        "roles": roles, "unrestricted": flag(given, "unrestricted"),
+        "expires_at": expires.map(|moment| timestamp(moment).replace('Z', ".000000")),
+    });
+    let hash = secrets::hash(secret).map_err(ApiError::internal)?;
+    let sql = "INSERT INTO application_credentials (id, name, user_id, project_id, secret_hash, expires_at, document)
+               VALUES (?, ?, ?, ?, ?, ?, ?)";
+    let duplicate = |error| taken(error, "application_credential", &format!("Duplicate entry found with name {name}"));
+    caller.tx.execute(sql, (&id, name, user, project, hash, expires, shown.to_string())).map_err(duplicate)?;
+    for role in &roles {
+        let sql = "INSERT INTO application_credential_roles (application_credential_id, role_id) VALUES (?, ?)";
+        caller.tx.execute(sql, (&id, text(role, "id")))?;
+    }
+    caller.find(TABLE, "Application Credential", &id)
 }
 
 /// The roles that a body names by id or name, or all of the token. What the token has not, it cannot hand on.
