@@ -172,6 +172,34 @@ fn core_settings(config: &Config) -> core::Settings {
         },
         external_network: config.external_network.clone(),
         vif_plugging_is_fatal: config.neutron.vif_plugging_is_fatal,
-        vif_plugging_timeout: config.neutron.vif_plugging_timeout.unwrap_or_default(),
+        vif_plugging_timeout: plugging_timeout(config),
+    }
+}
+
+/// How long a start waits for its port: as configured, but so that the engine hears of the port before the deadline of its call passes.
+fn plugging_timeout(config: &Config) -> Duration {
+    let most = config.request_timeout * 9 / 10;
+    config.neutron.vif_plugging_timeout.map_or(most, |wanted| wanted.min(most))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sources;
+
+    #[test]
+    fn a_start_never_waits_for_its_port_longer_than_the_engine_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("kuryr.conf");
+        let waits = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            plugging_timeout(&Config::load(&Sources::new(vec![file.clone()], Vec::new(), [])).unwrap())
+        };
+        let seconds = Duration::from_secs;
+        assert_eq!(waits("[neutron]\nvif_plugging_timeout = 5\n"), seconds(5));
+        // Endless for the Python.
+        assert_eq!(waits("[neutron]\nvif_plugging_timeout = 0\n"), seconds(18));
+        assert_eq!(waits(""), seconds(18));
+        assert_eq!(waits("[neutron]\nvif_plugging_timeout = 300\n[kuryr]\nrequest_timeout = 100\n"), seconds(90));
     }
 }

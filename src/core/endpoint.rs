@@ -1,9 +1,8 @@
 //! NetworkDriver.CreateEndpoint, Join and DeleteEndpoint.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use serde_json::json;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
@@ -18,10 +17,6 @@ use crate::{
     mac::MacAddr,
     openstack,
 };
-
-/// How soon Neutron is asked again whether a port is ACTIVE, and how far apart at the most.
-const FIRST_POLL: Duration = Duration::from_millis(100);
-const LAST_POLL: Duration = Duration::from_secs(2);
 
 impl Core {
     /// NetworkDriver.CreateEndpoint: binds the port of the addresses to this endpoint and makes its link on this host.
@@ -225,25 +220,6 @@ impl Core {
         let (vif, settings) = (port.vif(&self.settings.host), self.settings.binding.clone());
         on_blocking_thread("plugging a port", move || binding::bind(&vif, &settings)).await??;
         Ok(())
-    }
-
-    /// Polls with growing distance until Neutron has the port working.
-    async fn await_active(&self, port: Uuid) -> Result<(), Error> {
-        let timeout = self.settings.vif_plugging_timeout;
-        let started = Instant::now();
-        let mut pause = FIRST_POLL;
-        loop {
-            let status = self.neutron.show::<openstack::Port>(port).await?.status;
-            if status == "ACTIVE" {
-                return Ok(());
-            }
-            let waited = started.elapsed();
-            if !timeout.is_zero() && waited >= timeout {
-                return Err(Error::NotActive { port, seconds: waited.as_secs(), status, host: self.settings.host.clone() });
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LAST_POLL);
-        }
     }
 }
 

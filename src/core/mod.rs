@@ -15,6 +15,7 @@ mod existing;
 mod naming;
 mod network;
 mod options;
+mod plugging;
 mod pool;
 mod port_pool;
 mod record;
@@ -70,7 +71,7 @@ pub struct Settings {
     pub external_network: Option<String>,
     /// `[neutron] vif_plugging_is_fatal`: whether a container waits until its port is ACTIVE.
     pub vif_plugging_is_fatal: bool,
-    /// `[neutron] vif_plugging_timeout`; zero waits as long as the engine's call may take.
+    /// `[neutron] vif_plugging_timeout`: the most that it waits.
     pub vif_plugging_timeout: Duration,
 }
 

@@ -20,6 +20,7 @@ mod openstack_stage;
 mod openstack_wire;
 mod oslo;
 mod ovs;
+mod plugging;
 mod script;
 mod two_hosts;
 mod wiring;
