@@ -58,7 +58,12 @@ pub(super) fn plug(socket: &mut Socket, vif: &Vif, settings: &Settings) -> Resul
 
     {
         let _turn = turn();
-        wire(socket, vif, &names, hybrid).inspect_err(|_| pair::undo(socket, port, &names.roots()))?;
+        wire(socket, vif, &names, hybrid).inspect_err(|error| {
+            // Something else with the bridge's name is not ours to remove, and nothing has been made yet.
+            if !matches!(error, Error::NotABridge { .. }) {
+                pair::undo(socket, port, &names.roots());
+            }
+        })?;
     }
     // ovs-vswitchd reads packets from the host end as they are; a checksum left to hardware would stay unwritten, and the receiver would
     // drop every TCP and UDP packet.

@@ -12,7 +12,7 @@ use std::{
 use kuryr::{
     binding::{self, Error, Settings, Vif},
     mac::MacAddr,
-    netlink::{Link, NetnsFd, Socket, netns},
+    netlink::{Link, NetnsFd, Socket, Veth, netns},
     ovsdb::{self, Client, OwnedPort},
 };
 use nix::{
@@ -248,6 +248,12 @@ fn a_hybrid_port_has_a_bridge_of_its_own() {
     // The agent's firewall driver was changed since: what there is goes.
     binding::unbind(&vif(1, false), &switch.settings()).unwrap();
     assert!(switch.ports().is_empty() && links().is_empty(), "{:?}", links());
+
+    // Somebody's interface under the bridge's name stays.
+    Socket::open().unwrap().add_veth(&Veth { name: "qbr00000001-00", peer: "other", ..Veth::default() }).unwrap();
+    let error = binding::bind(&port, &switch.settings()).unwrap_err();
+    assert!(matches!(error, Error::NotABridge { .. }), "{error}");
+    assert_eq!(links().len(), 1);
 }
 
 #[test]
