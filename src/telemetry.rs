@@ -1,17 +1,21 @@
 //! Logging: set up once by the program, used everywhere through `tracing`.
 //!
-//! Lines look as oslo.log writes them: `YYYY-MM-DD HH:MM:SS.mmm PID LEVEL target [-] message`, with the time in UTC.
+//! Lines look as oslo.log writes them: `YYYY-MM-DD HH:MM:SS.mmm PID LEVEL target [-] message`, or its JSON, with the time in UTC.
 
-use std::{fmt, fs::OpenOptions, io, path::PathBuf, sync::Arc};
+mod line;
+mod syslog;
 
-use tracing::{Event, Level, Subscriber, level_filters::LevelFilter};
+use std::{fs::OpenOptions, io, path::PathBuf, sync::Arc};
+
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{
     filter::Targets,
-    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer, writer::MakeWriterExt},
+    fmt::writer::{BoxMakeWriter, MakeWriterExt},
     layer::SubscriberExt,
-    registry::LookupSpan,
     util::SubscriberInitExt,
 };
+
+use self::{line::OsloLine, syslog::Syslog};
 
 /// What to log and where.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +26,10 @@ pub struct Settings {
     pub file: Option<PathBuf>,
     /// Log to stderr too when there is a file.
     pub stderr: bool,
+    /// Write one JSON object a line.
+    pub json: bool,
+    /// Log to the system log as well, under this facility: `LOG_USER` and the like, with or without the prefix.
+    pub syslog: Option<String>,
     /// `target=LEVEL` items that hold for single targets; an item that is not of this form is passed over.
     pub levels: Vec<String>,
 }
@@ -37,6 +45,9 @@ pub enum Error {
         /// What the system answered.
         source: io::Error,
     },
+    /// There is no socket to be had for the system log.
+    #[error("cannot log to the system log: {0}; unset use_syslog")]
+    Syslog(io::Error),
     /// A subscriber is there already.
     #[error("logging was set up twice in one process")]
     Twice,
@@ -51,21 +62,20 @@ pub fn start(settings: &Settings) -> Result<(), Error> {
     let levels =
         settings.levels.iter().filter_map(|item| item.split_once('=')).filter_map(|(t, l)| Some((t.trim(), level_named(l.trim())?)));
     let filter = Targets::new().with_default(level).with_targets(levels);
-    let layer = tracing_subscriber::fmt::layer().with_ansi(false).event_format(OsloLine { pid: std::process::id() });
-    let registry = tracing_subscriber::registry().with(filter);
-    let started = match &settings.file {
-        None => registry.with(layer.with_writer(io::stderr)).try_init(),
+    let mut writer = match &settings.file {
+        None => BoxMakeWriter::new(io::stderr),
         Some(path) => {
             let file = OpenOptions::new().create(true).append(true).open(path);
             let file = Arc::new(file.map_err(|source| Error::Open { path: path.clone(), source })?);
-            if settings.stderr {
-                registry.with(layer.with_writer(file.and(io::stderr))).try_init()
-            } else {
-                registry.with(layer.with_writer(file)).try_init()
-            }
+            if settings.stderr { BoxMakeWriter::new(file.and(io::stderr)) } else { BoxMakeWriter::new(file) }
         }
     };
-    started.map_err(|_| Error::Twice)
+    if let Some(facility) = &settings.syslog {
+        writer = BoxMakeWriter::new(writer.and(Syslog::open(syslog::SOCKET, facility).map_err(Error::Syslog)?));
+    }
+    let line = OsloLine { pid: std::process::id(), json: settings.json };
+    let layer = tracing_subscriber::fmt::layer().with_ansi(false).event_format(line).with_writer(writer);
+    tracing_subscriber::registry().with(filter).with(layer).try_init().map_err(|_| Error::Twice)
 }
 
 /// A level by Python's name for it.
@@ -78,30 +88,6 @@ fn level_named(name: &str) -> Option<LevelFilter> {
         "ERROR" | "CRITICAL" => LevelFilter::ERROR,
         _ => return None,
     })
-}
-
-/// The line format of oslo.log.
-struct OsloLine {
-    pid: u32,
-}
-
-impl<S, N> FormatEvent<S, N> for OsloLine
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(&self, ctx: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let now = time::OffsetDateTime::now_utc();
-        let (date, clock) = (now.date(), now.time());
-        let level = match *event.metadata().level() {
-            Level::WARN => "WARNING",
-            other => other.as_str(),
-        };
-        write!(writer, "{date} {:02}:{:02}:{:02}.{:03} ", clock.hour(), clock.minute(), clock.second(), clock.millisecond())?;
-        write!(writer, "{} {level} {} [-] ", self.pid, event.metadata().target())?;
-        ctx.format_fields(writer.by_ref(), event)?;
-        writeln!(writer)
-    }
 }
 
 #[cfg(test)]
@@ -130,6 +116,26 @@ mod tests {
         assert_eq!(rest, format!(" {} WARNING kuryr::core [-] gone port=7", std::process::id()));
         assert!(lines[2].ends_with("DEBUG loud [-] heard"), "{text}");
         assert!(matches!(start(&Settings::default()), Err(Error::Twice)));
+    }
+
+    #[test]
+    fn json_lines_have_the_names_of_oslo_logs_formatter() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kuryr.log");
+        start(&Settings { file: Some(path.clone()), json: true, ..Settings::default() }).unwrap();
+        tracing::warn!(target: "kuryr::core", port = 7, who = "me", gone = true, "a \"quoted\"\nline");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
+        assert_eq!(text.lines().count(), 1);
+        assert_eq!(
+            (&line["levelname"], &line["name"], &line["process"]),
+            (&"WARNING".into(), &"kuryr::core".into(), &std::process::id().into())
+        );
+        assert_eq!(
+            (&line["message"], &line["extra"]),
+            (&"a \"quoted\"\nline".into(), &serde_json::json!({"port": 7, "who": "me", "gone": true}))
+        );
+        assert!(line["asctime"].is_string() && line["created"].is_f64());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::flags::Flags;
 use crate::config::{self, Sources};
 
 /// Arguments of `kuryr config`.
@@ -28,13 +29,15 @@ pub struct Files {
     /// Read the *.conf files of this directory, in order of their names, after the files
     #[arg(long, value_name = "DIR")]
     pub config_dir: Vec<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 impl Files {
     /// The sources of the configuration, with the environment of the process. A variable that is not UTF-8 is left out.
     pub fn sources(self) -> Sources {
         let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-        Sources::new(self.config_file, self.config_dir, environment)
+        Sources { command_line: self.flags.0, ..Sources::new(self.config_file, self.config_dir, environment) }
     }
 }
 

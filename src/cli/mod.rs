@@ -2,6 +2,7 @@
 
 pub mod config;
 mod controller;
+mod flags;
 mod serve;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -10,7 +11,7 @@ use clap::Parser;
 
 /// Containers with their own ports on OpenStack Neutron networks.
 #[derive(Debug, Parser)]
-#[command(name = "kuryr", version, about)]
+#[command(name = "kuryr", version, about, propagate_version = true)]
 struct Command {
     #[command(subcommand)]
     noun: Noun,

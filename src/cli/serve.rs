@@ -22,6 +22,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         debug: config.log.debug,
         file: config.log.file.clone(),
         stderr: config.log.stderr,
+        json: config.log.json,
+        syslog: config.log.syslog.clone(),
         levels: config.log.levels.clone(),
     })?;
     for warning in &config.warnings {

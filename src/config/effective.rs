@@ -60,6 +60,10 @@ pub struct Log {
     pub file: Option<PathBuf>,
     /// Log to stderr too when there is a file.
     pub stderr: bool,
+    /// Write JSON.
+    pub json: bool,
+    /// The facility under which to log to the system log too, such as `LOG_USER`.
+    pub syslog: Option<String>,
     /// `target=LEVEL` items.
     pub levels: Vec<String>,
 }

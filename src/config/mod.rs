@@ -75,9 +75,14 @@ impl Config {
     /// # Errors
     /// A file that cannot be read, a line outside the grammar, a wrong value, a `$name` that names nothing.
     pub fn load(sources: &Sources) -> Result<Self, Error> {
-        let settings = Settings::read(sources)?;
+        let mut settings = Settings::read(sources)?;
         for opt in options::OPTIONS {
-            settings.get(opt)?;
+            let Some(found) = settings.get(opt)? else { continue };
+            if opt.is_without_effect() && found.origin != Origin::Default && !opt.is_default(&found.text) {
+                settings
+                    .warnings
+                    .push(format!("{}: [{}] {} is accepted, but kuryr does nothing with it", found.origin, opt.group, opt.name));
+            }
         }
         reader::Reader(&settings).config()
     }

@@ -66,12 +66,14 @@ pub struct Opt {
     pub old_names: &'static [&'static str],
     /// Whether the value is never shown.
     pub secret: bool,
+    /// Whether it may stand on the command line too, with dashes.
+    pub flag: bool,
     /// What it does, for a reader of the sample file.
     pub help: &'static str,
 }
 
 const fn opt(group: &'static str, name: &'static str, kind: Kind, default: Option<&'static str>, help: &'static str) -> Opt {
-    Opt { group, name, kind, default, default_env: None, old_names: &[], secret: false, help }
+    Opt { group, name, kind, default, default_env: None, old_names: &[], secret: false, flag: false, help }
 }
 
 impl Opt {
@@ -84,6 +86,22 @@ impl Opt {
     const fn secret(self) -> Self {
         Self { secret: true, ..self }
     }
+    const fn flag(self) -> Self {
+        Self { flag: true, ..self }
+    }
+
+    /// Whether the text says the same as the default.
+    pub fn is_default(&self, text: &str) -> bool {
+        match self.kind {
+            Flag => self.default.and_then(flag) == flag(text),
+            _ => self.default.unwrap_or_default() == text,
+        }
+    }
+
+    /// Whether it is only known so that a file with it is accepted.
+    pub fn is_without_effect(&self) -> bool {
+        self.help == NO_EFFECT
+    }
 }
 
 use Kind::{Choice, Flag, Integer, List, Text};
@@ -91,6 +109,50 @@ use Kind::{Choice, Flag, Integer, List, Text};
 const D: &str = "DEFAULT";
 const N: &str = "neutron";
 const NO_EFFECT: &str = "Accepted for compatibility, without effect.";
+
+/// The names that Python's syslog knows, with and without their prefix, as oslo.log takes them.
+const FACILITIES: &[&str] = &[
+    "LOG_KERN",
+    "LOG_USER",
+    "LOG_MAIL",
+    "LOG_DAEMON",
+    "LOG_AUTH",
+    "LOG_SYSLOG",
+    "LOG_LPR",
+    "LOG_NEWS",
+    "LOG_UUCP",
+    "LOG_CRON",
+    "LOG_AUTHPRIV",
+    "LOG_FTP",
+    "LOG_LOCAL0",
+    "LOG_LOCAL1",
+    "LOG_LOCAL2",
+    "LOG_LOCAL3",
+    "LOG_LOCAL4",
+    "LOG_LOCAL5",
+    "LOG_LOCAL6",
+    "LOG_LOCAL7",
+    "KERN",
+    "USER",
+    "MAIL",
+    "DAEMON",
+    "AUTH",
+    "SYSLOG",
+    "LPR",
+    "NEWS",
+    "UUCP",
+    "CRON",
+    "AUTHPRIV",
+    "FTP",
+    "LOCAL0",
+    "LOCAL1",
+    "LOCAL2",
+    "LOCAL3",
+    "LOCAL4",
+    "LOCAL5",
+    "LOCAL6",
+    "LOCAL7",
+];
 
 /// Every option, in the order of the sample file.
 pub static OPTIONS: &[Opt] = &[
@@ -112,20 +174,20 @@ pub static OPTIONS: &[Opt] = &[
     opt(D, "bindir", Text, Some("/usr/libexec/kuryr"), "Directory of binding scripts."),
     opt(D, "subnetpool_name_prefix", Text, Some("kuryrPool"), "Prefix of the names of subnet pools."),
     opt(D, "deployment_type", Text, Some("baremetal"), NO_EFFECT),
-    opt(D, "debug", Flag, Some("false"), "Log debug messages."),
-    opt(D, "log_file", Text, None, "Append the log to this file instead of stderr; relative to log_dir.").was(&["logfile"]),
-    opt(D, "log_dir", Text, None, "Directory of log_file; alone, the file is kuryr-server.log.").was(&["logdir"]),
+    opt(D, "debug", Flag, Some("false"), "Log debug messages.").flag(),
+    opt(D, "log_file", Text, None, "Append the log to this file instead of stderr; relative to log_dir.").was(&["logfile"]).flag(),
+    opt(D, "log_dir", Text, None, "Directory of log_file; alone, the file is kuryr-server.log.").was(&["logdir"]).flag(),
     opt(D, "use_stderr", Flag, Some("false"), "Log to stderr too when a log file is set."),
     opt(D, "default_log_levels", List, Some("hyper=INFO,reqwest=INFO,rustls=INFO"), "Least level of single targets, as target=LEVEL."),
-    opt(D, "log_config_append", Text, None, NO_EFFECT).was(&["log_config", "log-config"]),
-    opt(D, "log_date_format", Text, Some("%Y-%m-%d %H:%M:%S"), NO_EFFECT),
-    opt(D, "watch_log_file", Flag, Some("false"), NO_EFFECT),
-    opt(D, "use_syslog", Flag, Some("false"), NO_EFFECT),
-    opt(D, "use_journal", Flag, Some("false"), NO_EFFECT),
-    opt(D, "syslog_log_facility", Text, Some("LOG_USER"), NO_EFFECT),
-    opt(D, "use_json", Flag, Some("false"), NO_EFFECT),
-    opt(D, "use_eventlog", Flag, Some("false"), NO_EFFECT),
-    opt(D, "log_color", Flag, Some("false"), NO_EFFECT),
+    opt(D, "log_config_append", Text, None, NO_EFFECT).was(&["log_config", "log-config"]).flag(),
+    opt(D, "log_date_format", Text, Some("%Y-%m-%d %H:%M:%S"), NO_EFFECT).flag(),
+    opt(D, "watch_log_file", Flag, Some("false"), NO_EFFECT).flag(),
+    opt(D, "use_syslog", Flag, Some("false"), "Log to the system log (/dev/log) as well.").flag(),
+    opt(D, "use_journal", Flag, Some("false"), NO_EFFECT).flag(),
+    opt(D, "syslog_log_facility", Choice(FACILITIES), Some("LOG_USER"), "Facility of use_syslog.").flag(),
+    opt(D, "use_json", Flag, Some("false"), "Log one JSON object a line, with the names of oslo.log's JSON format.").flag(),
+    opt(D, "use_eventlog", Flag, Some("false"), NO_EFFECT).flag(),
+    opt(D, "log_color", Flag, Some("false"), NO_EFFECT).flag(),
     opt(D, "log_rotate_interval", Integer(0), Some("1"), NO_EFFECT),
     opt(D, "log_rotate_interval_type", Choice(&["Seconds", "Minutes", "Hours", "Days", "Weekday", "Midnight"]), Some("Days"), NO_EFFECT),
     opt(D, "max_logfile_count", Integer(0), Some("30"), NO_EFFECT),

@@ -111,6 +111,8 @@ impl Reader<'_> {
             debug: self.flag("DEFAULT", "debug")?,
             file,
             stderr: self.flag("DEFAULT", "use_stderr")?,
+            json: self.flag("DEFAULT", "use_json")?,
+            syslog: if self.flag("DEFAULT", "use_syslog")? { self.text("DEFAULT", "syslog_log_facility")? } else { None },
             levels: self.list("DEFAULT", "default_log_levels")?,
         })
     }
@@ -146,6 +148,13 @@ impl Reader<'_> {
             Some(host) => host,
             None => nix::unistd::gethostname().map(|h| h.to_string_lossy().into_owned()).unwrap_or_default(),
         };
+        let log = self.log()?;
+        let mut warnings = self.0.warnings.clone();
+        warnings.extend(
+            log.levels.iter().filter(|item| !is_level(item)).map(|item| {
+                format!("[DEFAULT] default_log_levels: '{item}' is passed over; write TARGET=LEVEL, such as kuryr::core=DEBUG")
+            }),
+        );
         Ok(Config {
             host,
             kuryr_uri: self.text("DEFAULT", "kuryr_uri")?,
@@ -158,7 +167,7 @@ impl Reader<'_> {
             ssl,
             bindir: self.must("bindir")?.into(),
             subnetpool_name_prefix: self.must("subnetpool_name_prefix")?,
-            log: self.log()?,
+            log,
             state_path: path(self.text("kuryr", "state_path")?),
             socket: path(self.text("kuryr", "socket")?),
             external_network: self.text("kuryr", "external_network")?,
@@ -168,7 +177,13 @@ impl Reader<'_> {
             neutron,
             auth: self.auth()?,
             binding,
-            warnings: self.0.warnings.clone(),
+            warnings,
         })
     }
+}
+
+/// Whether an item of `default_log_levels` has the form `target=LEVEL`, with a level that Python or we know.
+fn is_level(item: &str) -> bool {
+    let levels = ["TRACE", "DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL"];
+    item.split_once('=').is_some_and(|(_, level)| levels.contains(&level.trim().to_uppercase().as_str()))
 }

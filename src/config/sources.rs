@@ -1,4 +1,5 @@
-//! Where values come from: configuration files, `OS_<GROUP>__<OPTION>` in the environment, defaults; and which of them wins.
+//! Where values come from: the command line, `OS_<GROUP>__<OPTION>` in the environment, configuration files, defaults; and which of them
+//! wins.
 
 use std::{
     cell::RefCell,
@@ -23,12 +24,14 @@ pub struct Sources {
     pub config_dirs: Vec<PathBuf>,
     /// The environment; `HOME` in it takes part in the search.
     pub environment: BTreeMap<String, String>,
+    /// Options of `[DEFAULT]` that the command line sets.
+    pub command_line: BTreeMap<&'static str, String>,
 }
 
 impl Sources {
-    /// Sources with the paths of the command line and an environment such as [`std::env::vars`].
+    /// Sources with the paths of the command line and an environment such as [`std::env::vars`]; no option on the command line.
     pub fn new(config_files: Vec<PathBuf>, config_dirs: Vec<PathBuf>, environment: impl IntoIterator<Item = (String, String)>) -> Self {
-        Self { config_files, config_dirs, environment: environment.into_iter().collect() }
+        Self { config_files, config_dirs, environment: environment.into_iter().collect(), command_line: BTreeMap::new() }
     }
 
     fn search(&self) -> Vec<PathBuf> {
@@ -71,6 +74,8 @@ impl Sources {
 pub enum Origin {
     /// The table of options.
     Default,
+    /// The command line.
+    CommandLine,
     /// This environment variable.
     Environment(String),
     /// This line of a file.
@@ -81,6 +86,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
+            Self::CommandLine => f.write_str("the command line"),
             Self::Environment(name) => write!(f, "environment variable {name}"),
             Self::File(path, line) => write!(f, "{}:{line}", path.display()),
         }
@@ -104,6 +110,7 @@ type Values = BTreeMap<(String, String), (String, usize)>;
 pub struct Settings {
     files: Vec<(PathBuf, Values)>,
     environment: BTreeMap<String, String>,
+    command_line: BTreeMap<&'static str, String>,
     /// What the operator should know but what does not stop the start.
     pub warnings: Vec<String>,
 }
@@ -114,7 +121,12 @@ impl Settings {
     /// # Errors
     /// A file that cannot be read, or a line the grammar refuses.
     pub fn read(sources: &Sources) -> Result<Self, Error> {
-        let mut settings = Self { files: Vec::new(), environment: sources.environment.clone(), warnings: Vec::new() };
+        let mut settings = Self {
+            files: Vec::new(),
+            environment: sources.environment.clone(),
+            command_line: sources.command_line.clone(),
+            warnings: Vec::new(),
+        };
         for path in sources.files()? {
             let text = fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
             settings.add(path, &text)?;
@@ -200,6 +212,10 @@ impl Settings {
     }
 
     fn raw(&self, group: &str, opt: &Opt) -> Option<(String, Origin)> {
+        // oslo.config's order: the command line, the environment, the files.
+        if let Some(value) = self.command_line.get(opt.name).filter(|_| group == "DEFAULT") {
+            return Some((value.clone(), Origin::CommandLine));
+        }
         let variable = format!("OS_{}__{}", group.to_uppercase(), opt.name.to_uppercase());
         if let Some(value) = self.environment.get(&variable) {
             return Some((value.clone(), Origin::Environment(variable)));

@@ -132,6 +132,32 @@ fn a_modern_section_without_url_is_not_taken_for_mitakas() {
 }
 
 #[test]
+fn the_command_line_wins_over_the_environment() {
+    let environment = [("OS_DEFAULT__LOG_FILE".to_owned(), "/environment".to_owned())];
+    let empty = tempfile::tempdir().unwrap();
+    let mut sources = Sources::new(vec![], vec![empty.path().to_owned()], environment);
+    sources.command_line = [("log_file", "/flag".to_owned()), ("debug", "true".to_owned()), ("use_syslog", "true".to_owned())].into();
+    let log = Config::load(&sources).unwrap().log;
+    assert_eq!((log.file, log.debug, log.syslog.as_deref()), (Some("/flag".into()), true, Some("LOG_USER")));
+    assert!(show::show(&sources).unwrap().contains("# the command line\nlog_file = /flag"));
+    sources.command_line = [("syslog_log_facility", "LOG_NOBODY".to_owned())].into();
+    let error = Config::load(&sources).unwrap_err().to_string();
+    assert!(error.contains("the command line: [DEFAULT] syslog_log_facility = LOG_NOBODY") && error.contains("LOG_LOCAL0"), "{error}");
+}
+
+#[test]
+fn what_has_no_effect_is_said_once_and_only_where_it_was_asked_for() {
+    let text = "[DEFAULT]\nuse_journal = True\nlog_rotation_type = none\nrate_limit_burst = 7\nuse_json = True\nlog_color = False\n\
+                default_log_levels = kuryr=DEBUG, odd, x=y\n";
+    let warnings = load_with(text, &[]).unwrap().warnings;
+    let without: Vec<_> = warnings.iter().filter(|w| w.contains("does nothing with it")).collect();
+    assert_eq!(without.len(), 2, "{warnings:?}");
+    let levels: Vec<_> = warnings.iter().filter(|w| w.contains("passed over")).collect();
+    assert!(levels.len() == 2 && levels[0].contains("'odd'") && levels[1].contains("'x=y'"), "{warnings:?}");
+    assert!(without[0].contains("kuryr.conf:2: [DEFAULT] use_journal") && without[1].contains("rate_limit_burst"), "{warnings:?}");
+}
+
+#[test]
 fn auth_section_names_another_section() {
     let text = "[neutron]\nauth_section = service\nusername = no\n[service]\nauth_type = password\nusername = yes\n";
     let auth = load_with(text, &[]).unwrap().auth;

@@ -1,6 +1,11 @@
 //! clouds.yaml and secure.yaml. Source: openstacksdk, "Configuring OpenStack SDK Applications"; vendor profiles are not read.
 
-use std::{collections::BTreeMap, fs, io, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Map, Value};
 
@@ -87,9 +92,26 @@ fn first(paths: &[PathBuf]) -> Result<Option<(PathBuf, Value)>, Error> {
             let place = error.location().map_or_else(String::new, |at| format!(" at line {}, column {}", at.line(), at.column()));
             settings(format!("{} is not valid YAML{place}; correct it", path.display()))
         })?;
+        if holds_secret(&document) && open_to_others(path) {
+            tracing::warn!("{} holds a password and can be read by every user; run chmod o-rwx on it", path.display());
+        }
         return Ok(Some((path.clone(), document)));
     }
     Ok(None)
+}
+
+fn open_to_others(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
+}
+
+fn holds_secret(document: &Value) -> bool {
+    match document {
+        Value::Object(members) => members
+            .iter()
+            .any(|(key, value)| holds_secret(value) || ["password", "token", "application_credential_secret"].contains(&&**key)),
+        Value::Array(items) => items.iter().any(holds_secret),
+        _ => false,
+    }
 }
 
 fn merge(below: &mut Value, above: Value) {
@@ -138,6 +160,64 @@ mod tests {
         assert_eq!((name.as_str(), password.expose(), scope), ("u", "s3cret", &Scope::ProjectId("42".to_owned())));
         assert_eq!((settings.region.as_deref(), settings.insecure), (Some("one"), true));
         assert!(!format!("{settings:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn files_are_looked_for_in_the_order_of_openstacksdk() {
+        let search = |vars: &[(&str, &str)]| {
+            let vars = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let shown = |paths: Vec<PathBuf>| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+            let Files { clouds, secure } = Files::search(&vars);
+            (shown(clouds), shown(secure))
+        };
+        let (clouds, secure) = search(&[("HOME", "/home/u"), ("OS_CLIENT_CONFIG_FILE", "/named")]);
+        assert_eq!(
+            clouds,
+            [
+                "/named",
+                "./clouds.yaml",
+                "./clouds.yml",
+                "/home/u/.config/openstack/clouds.yaml",
+                "/home/u/.config/openstack/clouds.yml",
+                "/etc/openstack/clouds.yaml",
+                "/etc/openstack/clouds.yml",
+            ]
+        );
+        assert_eq!(secure[..2], ["./secure.yaml", "./secure.yml"]);
+        let (clouds, secure) = search(&[("HOME", "/h"), ("XDG_CONFIG_HOME", "/x"), ("OS_CLIENT_SECURE_FILE", "/secret")]);
+        assert_eq!((clouds[2].as_str(), secure[0].as_str()), ("/x/openstack/clouds.yaml", "/secret"));
+        assert_eq!(search(&[]).0.len(), 4);
+    }
+
+    #[test]
+    fn the_first_file_counts_and_auth_goes_before_its_neighbours() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let one = write("one", "clouds: {c: {auth_url: 'http://beside', auth: {auth_url: 'http://inside', username: u}, timeout: 3}}\n");
+        let two = write("two", "clouds: {c: {auth: {auth_url: 'http://two'}, region_name: two}}\n");
+        let secure = write("secure", "clouds: {c: {auth: {password: 12345}}}\n");
+        let found = options("c", &Files { clouds: vec![one, two], secure: vec![secure] }).unwrap();
+        let wanted = [("auth_url", "http://inside"), ("password", "12345"), ("timeout", "3"), ("username", "u")];
+        assert_eq!(found, wanted.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+        let error = options("c", &Files::default()).unwrap_err().to_string();
+        assert!(error.contains("there is no clouds.yaml"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_is_seen_wherever_it_stands() {
+        for (text, holds) in [
+            (CLOUDS, false),
+            (SECURE, true),
+            ("clouds: {c: {auth: {application_credential_secret: s}}}", true),
+            ("clouds: {c: {token: t}}", true),
+            ("clouds: [{password: p}]", true),
+        ] {
+            assert_eq!(holds_secret(&serde_saphyr::from_str(text).unwrap()), holds, "{text}");
+        }
     }
 
     #[test]

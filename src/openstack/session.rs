@@ -5,11 +5,12 @@
 //! times (Keystone may lock the user).
 
 use std::{
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, StatusCode, Url};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -81,6 +82,7 @@ impl Session {
             insecure: settings_.insecure,
             certfile: settings_.certfile.clone(),
             keyfile: settings_.keyfile.clone(),
+            direct: on_this_machine(settings_.endpoint_override.as_deref().unwrap_or(&settings_.auth_url)),
             timeout: settings_.timeout,
         })
         .map_err(|error| settings(error.to_string()))?;
@@ -203,7 +205,107 @@ impl Session {
                 catalog::without_version(&url).to_owned()
             }
         };
-        let lifetime = lifetime.map(|life| (asked + life.saturating_sub(EARLY.min(life / 5)), asked + life));
+        let lifetime = lifetime.map(|life| (asked + renewal(life), asked + life));
         Ok(Token { generation, secret: Some(secret), endpoint, lifetime })
+    }
+}
+
+/// How old a token that lives so long gets before it is renewed.
+fn renewal(life: Duration) -> Duration {
+    life.saturating_sub(EARLY.min(life / 5))
+}
+
+fn on_this_machine(url: &str) -> bool {
+    match Url::parse(url).ok().as_ref().and_then(Url::host_str) {
+        Some("localhost") => true,
+        Some(host) => host.trim_matches(['[', ']']).parse().is_ok_and(|address: IpAddr| address.is_loopback()),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use axum::{
+        Router,
+        http::{HeaderMap, StatusCode},
+        response::IntoResponse,
+        routing,
+    };
+    use serde_json::json;
+
+    use super::*;
+    use crate::openstack::Options;
+
+    /// A Keystone that answers with this status, and a Neutron that answers with the token it was shown.
+    async fn cloud(status: StatusCode) -> (Session, Arc<AtomicU64>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let logins = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&logins);
+        let token = json!({"token": {"catalog": [{"type": "network", "endpoints": [{"interface": "public", "url": base}]}]}});
+        let login = async move || {
+            counter.fetch_add(1, Ordering::SeqCst);
+            (status, [("x-subject-token", "new")], token.to_string()).into_response()
+        };
+        let shown = async |headers: HeaderMap| headers["x-auth-token"].to_str().unwrap().to_owned();
+        let app = Router::new().route("/v3/auth/tokens", routing::post(login)).route("/v2.0/x", routing::get(shown));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        let options: Options =
+            [("auth_url", format!("{base}/v3")), ("username", "u".into()), ("password", "p".into()), ("endpoint_override", base)]
+                .map(|(name, value)| (name.to_owned(), value))
+                .into();
+        (Session::new(CloudSettings::from_options(&options).unwrap()).unwrap(), logins)
+    }
+
+    /// Calls with a token of which this much of its hour is left.
+    async fn call_with(session: &Session, seconds_left: i64) -> Result<String, Error> {
+        let life = Duration::from_secs(3600);
+        let asked = Instant::now() - Duration::from_secs(u64::try_from(3600 - seconds_left).unwrap());
+        let lifetime = Some((asked + renewal(life), asked + life));
+        let endpoint = session.settings.endpoint_override.clone().unwrap();
+        session.state.lock().unwrap().token = Some(Arc::new(Token { generation: 1, secret: Some("old".into()), endpoint, lifetime }));
+        let call = Call { what: "test".into(), method: Method::GET, path: "/x".into(), body: None };
+        session.call(&call).await.map(|body| String::from_utf8(body).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_token_is_renewed_before_it_ends() {
+        let (session, logins) = cloud(StatusCode::CREATED).await;
+        assert_eq!(call_with(&session, 120).await.unwrap(), "old");
+        assert_eq!(logins.load(Ordering::SeqCst), 0);
+        assert_eq!(call_with(&session, 5).await.unwrap(), "new");
+        assert_eq!(call_with(&session, -5).await.unwrap(), "new");
+        assert_eq!(logins.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn a_token_is_used_to_its_end_while_keystone_is_away() {
+        let (session, logins) = cloud(StatusCode::SERVICE_UNAVAILABLE).await;
+        assert_eq!(call_with(&session, 5).await.unwrap(), "old");
+        assert_eq!(call_with(&session, -5).await.unwrap_err().status(), Some(503));
+        assert_eq!(logins.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn a_minute_or_a_fifth_of_the_life_is_left_for_renewal() {
+        for (life, age) in [(3600, 3540), (300, 240), (100, 80), (5, 4), (0, 0)] {
+            assert_eq!(renewal(Duration::from_secs(life)), Duration::from_secs(age));
+        }
+    }
+
+    #[test]
+    fn loopback_addresses_are_on_this_machine() {
+        for (url, here) in [
+            ("http://localhost:5000/v3", true),
+            ("http://127.0.0.1:9696", true),
+            ("https://[::1]/identity", true),
+            ("http://10.0.0.1/v3", false),
+            ("http://localhost.example", false),
+            ("", false),
+        ] {
+            assert_eq!(on_this_machine(url), here, "{url}");
+        }
     }
 }

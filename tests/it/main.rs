@@ -16,6 +16,8 @@ mod listen;
 mod netlink;
 mod openstack;
 mod openstack_cli;
+mod openstack_controller;
+mod openstack_identity;
 mod openstack_stage;
 mod openstack_wire;
 mod oslo;

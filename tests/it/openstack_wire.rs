@@ -318,3 +318,29 @@ async fn redirects_are_not_followed_with_a_token() {
     assert!(error.contains("Keystone answered 308: it has moved to https://k/v3/auth/tokens") && error.contains("auth_url"), "{error}");
     assert_eq!(stage.asked("").iter().map(|asked| asked.body["auth"].is_object()).collect::<Vec<_>>(), [true]);
 }
+
+/// The variables of the environment are those of a process, so this test runs itself again as another one.
+#[tokio::test]
+async fn a_proxy_is_not_asked_for_this_machine() {
+    const TEST: &str = "openstack_wire::a_proxy_is_not_asked_for_this_machine";
+    if std::env::var_os("http_proxy").is_some() {
+        let stage = Stage::open(quiet).await;
+        for base in [stage.base.clone(), stage.base.replace("localhost", "127.0.0.1")] {
+            client(&base, &[("endpoint_override", &base)]).list::<Network>(&[]).await.unwrap();
+        }
+        let error = client("http://192.0.2.1", &[]).list::<Network>(&[]).await.unwrap_err();
+        assert!(error.to_string().contains("refused"), "the proxy is asked for other machines: {error}");
+        return;
+    }
+    #[allow(clippy::disallowed_methods, reason = "it ends when the one test in it ends")]
+    let mut again = tokio::process::Command::new(std::env::current_exe().unwrap());
+    let again = again
+        .args(["--exact", TEST])
+        .env("http_proxy", "http://127.0.0.1:1")
+        .env_remove("no_proxy")
+        .env_remove("NO_PROXY")
+        .output()
+        .await
+        .unwrap();
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stdout));
+}
