@@ -86,7 +86,10 @@ pub async fn serve(mut config: Config, embedded: Option<ControllerSettings>) -> 
     let neutron = Neutron::new(cloud)?;
     let core = Arc::new(Core::new(core_settings(&config), neutron, journal, &records)?);
     let edge = Edge::new(core.clone(), edge_settings(&config), Arc::new(Metrics::new()));
-    let mut listeners = vec![Listener::unix(&config.socket).await?];
+    let mut listeners = Listener::inherited()?;
+    if listeners.is_empty() {
+        listeners.push(Listener::unix(&config.socket).await?);
+    }
     if let Some(uri) = &config.kuryr_uri {
         listeners.push(Listener::tcp(tcp_address(uri).await?).await?);
     }

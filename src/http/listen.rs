@@ -15,6 +15,7 @@ use hyper_util::{
     server::graceful::{GracefulShutdown, Watcher},
     service::TowerToHyperService,
 };
+use listenfd::ListenFd;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener, UnixStream},
@@ -54,18 +55,20 @@ pub enum Listener {
     Tcp(TcpListener),
 }
 
-/// A bound unix socket; its file goes when this is dropped, unless another process has put its own there meanwhile.
+/// A bound unix socket; the file we made for it, by path and inode, goes when this is dropped, unless another process has put its own there
+/// meanwhile.
 #[derive(Debug)]
 pub struct UnixSocket {
     listener: UnixListener,
-    path: PathBuf,
-    inode: u64,
+    file: Option<(PathBuf, u64)>,
 }
 
 impl Drop for UnixSocket {
     fn drop(&mut self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
-            let _ = fs::remove_file(&self.path);
+        if let Some((path, inode)) = &self.file
+            && fs::symlink_metadata(path).is_ok_and(|found| found.ino() == *inode)
+        {
+            let _ = fs::remove_file(path);
         }
     }
 }
@@ -97,12 +100,32 @@ impl Listener {
             .and_then(|()| fs::symlink_metadata(&hidden))
             .and_then(|found| fs::rename(&hidden, path).map(|()| found.ino()));
         match settled {
-            Ok(inode) => Ok(Self::Unix(UnixSocket { listener, path: path.to_owned(), inode })),
+            Ok(inode) => Ok(Self::Unix(UnixSocket { listener, file: Some((path.to_owned(), inode)) })),
             Err(error) => {
                 let _ = fs::remove_file(&hidden);
                 Err(failed("set the mode of")(error))
             }
         }
+    }
+
+    /// The listeners that the service manager has opened for this process, in its order (sd_listen_fds(3)); none without one. Their files are its
+    /// own and stay, so that no call of the engine is lost between two daemons.
+    pub fn inherited() -> Result<Vec<Self>, Error> {
+        let mut given = ListenFd::from_env();
+        let failed =
+            |place: usize| move |source| Error::System { action: "take over", object: format!("descriptor {place} of LISTEN_FDS"), source };
+        let mut listeners = Vec::new();
+        for place in 0..given.len() {
+            if let Ok(Some(listener)) = given.take_unix_listener(place) {
+                listener.set_nonblocking(true).map_err(failed(place))?;
+                let listener = UnixListener::from_std(listener).map_err(failed(place))?;
+                listeners.push(Self::Unix(UnixSocket { listener, file: None }));
+            } else if let Some(listener) = given.take_tcp_listener(place).map_err(failed(place))? {
+                listener.set_nonblocking(true).map_err(failed(place))?;
+                listeners.push(Self::Tcp(TcpListener::from_std(listener).map_err(failed(place))?));
+            }
+        }
+        Ok(listeners)
     }
 
     /// Binds a TCP address.

@@ -24,5 +24,6 @@ mod oslo;
 mod ovs;
 mod plugging;
 mod script;
+mod socket_activation;
 mod two_hosts;
 mod wiring;
