@@ -2,19 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::Shell;
+use super::{Shell, column, names};
 use crate::cloud::Cloud;
-
-/// The values of one column of a list.
-fn column(list: &Value, name: &str) -> Vec<String> {
-    list.as_array().unwrap().iter().map(|row| row[name].as_str().unwrap().to_owned()).collect()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn users_and_projects_are_made_changed_and_removed() {
     let cloud = Cloud::start().await;
     let Some(mut shell) = Shell::admin(&cloud) else { return };
-    assert_eq!(column(&shell.json("user list").await, "Name"), ["admin", "kuryr"]);
+    assert_eq!(names(&shell.json("user list").await), ["admin", "kuryr"]);
     let made = shell.json("user create --password secret --email a@b.c --description Person --project kuryr alice").await;
     assert_eq!((&made["name"], &made["enabled"], &made["email"]), (&json!("alice"), &json!(true), &json!("a@b.c")));
     assert!(shell.refused("user create alice").await.contains("Duplicate entry found with name alice"));
@@ -25,14 +20,14 @@ async fn users_and_projects_are_made_changed_and_removed() {
     shell.ok("user delete alicia").await;
     assert!(shell.refused("user show alicia").await.contains("alicia"));
 
-    assert_eq!(column(&shell.json("project list").await, "Name"), ["admin", "kuryr"]);
+    assert_eq!(names(&shell.json("project list").await), ["admin", "kuryr"]);
     let made = shell.json("project create --description \"'A place'\" --tag red --property colour=blue lab").await;
     assert_eq!((&made["description"], &made["tags"], &made["colour"]), (&json!("A place"), &json!(["red"]), &json!("blue")));
     assert!(shell.refused("project create lab").await.contains("409"));
     shell.ok("project set --name laboratory --tag green lab").await;
     // The client sends tags in any order.
     assert_eq!(shell.json("project show laboratory").await["tags"].as_array().unwrap().len(), 2);
-    assert_eq!(column(&shell.json("project list --tags red,green").await, "Name"), ["laboratory"]);
+    assert_eq!(names(&shell.json("project list --tags red,green").await), ["laboratory"]);
     shell.ok("project set --immutable laboratory").await;
     assert!(shell.refused("project delete laboratory").await.contains("immutable"));
     shell.ok("project set --no-immutable laboratory").await;
@@ -45,8 +40,7 @@ async fn users_and_projects_are_made_changed_and_removed() {
 async fn roles_are_given_shown_and_taken() {
     let cloud = Cloud::start().await;
     let Some(mut shell) = Shell::admin(&cloud) else { return };
-    let roles = column(&shell.json("role list").await, "Name");
-    assert_eq!(roles, ["admin", "member", "reader"]);
+    assert_eq!(names(&shell.json("role list").await), ["admin", "member", "reader"]);
     assert_eq!(shell.json("role show member").await["name"], json!("member"));
     shell.ok("user create --password secret bob").await;
     shell.ok("role add --user bob --project kuryr member").await;
@@ -54,22 +48,14 @@ async fn roles_are_given_shown_and_taken() {
     let rows = shell.json(mine).await;
     assert_eq!(
         (column(&rows, "Role"), column(&rows, "User"), column(&rows, "Project")),
-        (vec!["member".to_owned()], vec!["bob@Default".to_owned()], vec!["kuryr@Default".to_owned()],)
+        (vec!["member"], vec!["bob@Default"], vec!["kuryr@Default"])
     );
     assert_eq!(column(&shell.json(&format!("{mine} --effective")).await, "Role"), ["member", "reader"]);
     assert_eq!(shell.json("role assignment list --role reader").await, json!([]));
-    assert_eq!(column(&shell.json("project list --user bob").await, "Name"), ["kuryr"]);
+    assert_eq!(names(&shell.json("project list --user bob").await), ["kuryr"]);
 
-    let mut environment = super::environment(&cloud.controller.settings().openrc().unwrap());
-    for (name, value) in &mut environment {
-        match name.as_str() {
-            "OS_USERNAME" => *value = "bob".to_owned(),
-            "OS_PASSWORD" => *value = "secret".to_owned(),
-            _ => {}
-        }
-    }
-    let mut bob = Shell::start(&environment, None).unwrap();
-    assert_eq!(column(&bob.json("project list --my-projects").await, "Name"), ["kuryr"]);
+    let mut bob = Shell::user(&cloud, "bob", "secret").unwrap();
+    assert_eq!(names(&bob.json("project list --my-projects").await), ["kuryr"]);
     assert!(bob.refused("user list").await.contains("identity:list_users"));
     assert!(bob.refused("user create eve").await.contains("identity:create_user"));
     assert!(bob.refused("role assignment list --auth-user").await.contains("identity:list_role_assignments"));
@@ -85,7 +71,7 @@ async fn roles_are_given_shown_and_taken() {
 async fn the_catalog_and_what_it_is_made_of_are_shown() {
     let cloud = Cloud::start().await;
     let Some(mut shell) = Shell::admin(&cloud) else { return };
-    assert_eq!(column(&shell.json("catalog list").await, "Name"), ["keystone", "neutron"]);
+    assert_eq!(names(&shell.json("catalog list").await), ["keystone", "neutron"]);
     assert_eq!(shell.json("catalog show network").await["type"], json!("network"));
     assert_eq!(column(&shell.json("service list").await, "Type"), ["identity", "network"]);
     assert_eq!(shell.json("service show neutron").await["type"], json!("network"));
@@ -95,7 +81,7 @@ async fn the_catalog_and_what_it_is_made_of_are_shown() {
     assert_eq!(shell.json("endpoint show identity-admin").await["interface"], json!("admin"));
     assert_eq!(column(&shell.json("region list").await, "Region"), ["RegionOne"]);
     assert_eq!(shell.json("region show RegionOne").await["region"], json!("RegionOne"));
-    assert_eq!(column(&shell.json("domain list").await, "Name"), ["Default"]);
+    assert_eq!(names(&shell.json("domain list").await), ["Default"]);
     assert_eq!(shell.json("domain show Default").await["id"], json!("default"));
     shell.close().await;
 }
@@ -107,19 +93,17 @@ async fn a_token_is_good_until_it_is_revoked() {
     let token = shell.json("token issue").await["id"].as_str().unwrap().to_owned();
     let users = "/identity/v3/users";
     assert_eq!(cloud.call(&token, reqwest::Method::GET, users, Value::Null).await.0, 200);
-    let environment: Vec<(String, String)> = [
+    let auth_url = format!("{}/identity/v3", cloud.base);
+    let environment = [
         ("OS_AUTH_TYPE", "v3token"),
-        ("OS_AUTH_URL", &format!("{}/identity/v3", cloud.base)),
+        ("OS_AUTH_URL", auth_url.as_str()),
         ("OS_TOKEN", &token),
         ("OS_PROJECT_NAME", "kuryr"),
         ("OS_PROJECT_DOMAIN_NAME", "Default"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into();
+    ];
     let mut by_token = Shell::start(&environment, None).unwrap();
-    assert_eq!(column(&by_token.json("user list").await, "Name"), ["admin", "kuryr"]);
+    assert_eq!(names(&by_token.json("user list").await), ["admin", "kuryr"]);
     by_token.close().await;
-    // In a shell of its own: the client must not revoke the token it works with.
     shell.ok(&format!("token revoke {token}")).await;
     assert_eq!(cloud.call(&token, reqwest::Method::GET, users, Value::Null).await.0, 401);
     let mut by_token = Shell::start(&environment, None).unwrap();
@@ -145,26 +129,25 @@ async fn an_application_credential_logs_in_by_id_and_by_name() {
     let random = shell.json("application credential create other").await;
     assert!(random["Secret"].as_str().unwrap().len() >= 32);
     assert!(shell.refused("application credential create ci").await.contains("409"));
-    assert_eq!(column(&shell.json("application credential list").await, "Name"), ["ci", "other"]);
+    assert_eq!(names(&shell.json("application credential list").await), ["ci", "other"]);
     let shown = shell.ok("application credential show ci -f json").await;
     assert!(!shown.contains("known") && shown.contains("2100-01-01"));
 
     let id = made["ID"].as_str().unwrap();
-    let of_kuryr: Vec<(String, String)> = [
+    let auth_url = format!("{}/identity/v3", cloud.base);
+    let of_kuryr = [
         ("OS_AUTH_TYPE", "v3applicationcredential"),
-        ("OS_AUTH_URL", &format!("{}/identity/v3", cloud.base)),
+        ("OS_AUTH_URL", auth_url.as_str()),
         ("OS_APPLICATION_CREDENTIAL_ID", id),
         ("OS_APPLICATION_CREDENTIAL_SECRET", "known"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into();
+    ];
     let mut by_id = Shell::start(&of_kuryr, None).unwrap();
     by_id.ok("network list").await;
     // The credential holds the role member only, although its owner is an admin.
     assert!(by_id.refused("user list").await.contains("identity:list_users"));
     assert!(by_id.refused("application credential create more").await.contains("application_credential"));
 
-    let chosen = vec![("OS_CLOUD".to_owned(), "embedded".to_owned())];
+    let chosen = [("OS_CLOUD", "embedded")];
     let auth = format!("      application_credential_id: {id}\n      application_credential_secret: known\n");
     let mut from_file = Shell::start(&chosen, Some(&clouds(&cloud.base, &auth))).unwrap();
     from_file.ok("network list").await;
@@ -175,12 +158,12 @@ async fn an_application_credential_logs_in_by_id_and_by_name() {
         "      application_credential_name: other\n      application_credential_secret: {secret}\n      username: admin\n      user_domain_name: Default\n"
     );
     let mut by_name = Shell::start(&chosen, Some(&clouds(&cloud.base, &auth))).unwrap();
-    assert_eq!(column(&by_name.json("user list").await, "Name"), ["admin", "kuryr"]);
+    assert_eq!(names(&by_name.json("user list").await), ["admin", "kuryr"]);
     by_name.close().await;
 
     // With the credential its tokens end.
     shell.ok("application credential delete ci").await;
     assert!(by_id.refused("network list").await.contains("401"));
-    assert_eq!(column(&shell.json("application credential list").await, "Name"), ["other"]);
+    assert_eq!(names(&shell.json("application credential list").await), ["other"]);
     shell.close().await;
 }

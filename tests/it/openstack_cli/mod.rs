@@ -35,10 +35,9 @@ fn installed() -> Option<PathBuf> {
     named
 }
 
-/// The environment that a text of `export NAME=VALUE` lines sets.
-fn environment(openrc: &str) -> Vec<(String, String)> {
-    let lines = openrc.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
-    lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+/// What a text of `export NAME=VALUE` lines sets.
+fn variables(openrc: &str) -> Vec<(&str, &str)> {
+    openrc.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('=')).collect()
 }
 
 /// One running `openstack` that takes commands.
@@ -51,13 +50,21 @@ pub struct Shell {
 }
 
 impl Shell {
-    /// Logged in as the user `admin` in the project `kuryr`, as `kuryr controller rc` says.
+    /// As the user `admin` in the project `kuryr`, by what `kuryr controller rc` prints.
     pub fn admin(cloud: &Cloud) -> Option<Self> {
-        Self::start(&environment(&cloud.controller.settings().openrc().unwrap()), None)
+        Self::start(&variables(&cloud.controller.settings().openrc().unwrap()), None)
     }
 
-    /// With these variables and nothing else of this process's environment, and with this clouds.yaml.
-    pub fn start(environment: &[(String, String)], clouds: Option<&str>) -> Option<Self> {
+    /// As another user of that project.
+    pub fn user(cloud: &Cloud, name: &str, password: &str) -> Option<Self> {
+        let openrc = cloud.controller.settings().openrc().unwrap();
+        let mut variables = variables(&openrc);
+        variables.extend([("OS_USERNAME", name), ("OS_PASSWORD", password)]);
+        Self::start(&variables, None)
+    }
+
+    /// With these variables, of which the last of a name counts, nothing else of this process's environment, and this clouds.yaml.
+    pub fn start(variables: &[(&str, &str)], clouds: Option<&str>) -> Option<Self> {
         let program = installed()?;
         let home = tempfile::tempdir().unwrap();
         let mark = home.path().join("mark");
@@ -70,7 +77,7 @@ impl Shell {
         let mut command = tokio::process::Command::new(program);
         command
             .env_clear()
-            .envs(environment.iter().cloned())
+            .envs(variables.iter().copied())
             .env("PATH", "/usr/bin:/bin")
             .env("HOME", home.path())
             // Its own output must not overtake that of the mark, and warnings about Python are not failures.
@@ -139,4 +146,16 @@ async fn until_mark<R: tokio::io::AsyncBufRead + Unpin>(lines: &mut Lines<R>) ->
             None => panic!("the openstack command has ended: {text}"),
         }
     }
+}
+
+/// One column of a list, in the list's order.
+#[track_caller]
+fn column<'l>(list: &'l Value, name: &str) -> Vec<&'l str> {
+    list.as_array().unwrap().iter().map(|row| row[name].as_str().unwrap_or_else(|| panic!("no {name} in {row}"))).collect()
+}
+
+/// The column `Name` of a list.
+#[track_caller]
+fn names(list: &Value) -> Vec<&str> {
+    column(list, "Name")
 }

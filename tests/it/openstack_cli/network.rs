@@ -12,22 +12,12 @@ mod subnets;
 
 use serde_json::Value;
 
+use super::{column, names};
+
 /// Asserts that the object shows these values; others are not looked at.
 #[track_caller]
 fn assert_shows(shown: &Value, expected: &Value) {
     for (name, value) in expected.as_object().unwrap() {
         assert_eq!(&shown[name], value, "{name} in {shown:#}");
     }
-}
-
-/// One column of a list, in the list's order.
-#[track_caller]
-fn column<'l>(list: &'l Value, name: &str) -> Vec<&'l str> {
-    list.as_array().unwrap().iter().map(|row| row[name].as_str().unwrap_or_else(|| panic!("no {name} in {row}"))).collect()
-}
-
-/// The column `Name` of a list.
-#[track_caller]
-fn names(list: &Value) -> Vec<&str> {
-    column(list, "Name")
 }

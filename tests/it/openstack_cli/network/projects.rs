@@ -18,17 +18,7 @@ fn demote(controller: &Controller) {
 fn member(cloud: &Cloud) -> Option<Shell> {
     demote(&cloud.controller);
     let credentials = cloud.controller.service_credentials().unwrap();
-    let variables = [
-        ("OS_AUTH_URL", credentials.auth_url.as_str()),
-        ("OS_IDENTITY_API_VERSION", "3"),
-        ("OS_USERNAME", &credentials.username),
-        ("OS_PASSWORD", &credentials.password),
-        ("OS_PROJECT_NAME", &credentials.project),
-        ("OS_USER_DOMAIN_NAME", "Default"),
-        ("OS_PROJECT_DOMAIN_NAME", "Default"),
-        ("OS_REGION_NAME", "RegionOne"),
-    ];
-    Shell::start(&variables.map(|(name, value)| (name.to_owned(), value.to_owned())), None)
+    Shell::user(cloud, &credentials.username, &credentials.password)
 }
 
 #[tokio::test(flavor = "multi_thread")]
