@@ -84,7 +84,7 @@ pub async fn serve(mut config: Config, embedded: Option<ControllerSettings>) -> 
         None => (cloud_settings(&config, std::env::vars_os())?, None),
     };
     let neutron = Neutron::new(cloud)?;
-    let core = Arc::new(Core::new(core_settings(&config), neutron, journal, &records)?);
+    let core = Arc::new(Core::new(core_settings(&config), neutron, journal, &records));
     let edge = Edge::new(core.clone(), edge_settings(&config), Arc::new(Metrics::new()));
     let mut listeners = Listener::inherited()?;
     if listeners.is_empty() {
@@ -173,6 +173,7 @@ fn core_settings(config: &Config) -> core::Settings {
             bindir: config.bindir.clone(),
             ..binding::Settings::default()
         },
+        process_external_connectivity: config.process_external_connectivity,
         external_network: config.external_network.clone(),
         vif_plugging_is_fatal: config.neutron.vif_plugging_is_fatal,
         vif_plugging_timeout: plugging_timeout(config),

@@ -17,6 +17,7 @@ use crate::openstack;
 impl Core {
     /// IpamDriver.RequestAddress: the address with the prefix length of its subnet.
     pub async fn request_address(&self, request: AddressRequest) -> Result<IpNet, Error> {
+        self.known_pool(request.pool).await?;
         let (pool, network) = self.pool_and_network(request.pool)?;
         match network {
             None => self.reserve_before_network(pool, &request).await,
@@ -33,17 +34,28 @@ impl Core {
         }
     }
 
-    /// IpamDriver.ReleaseAddress; an unknown address is released already. The port goes when the engine holds none of its addresses, even
-    /// if an endpoint still has it: after a crash an engine releases addresses without deleting the endpoint.
+    /// IpamDriver.ReleaseAddress; an unknown address is released already, or by now if Neutron still has it. The port goes when the engine
+    /// holds none of its addresses, even if an endpoint still has it: after a crash an engine releases addresses without deleting the endpoint.
     pub async fn release_address(&self, pool: &str, address: IpAddr) -> Result<(), Error> {
         let Ok(pool) = Uuid::parse_str(pool) else { return Ok(()) };
+        let known = self.state().pools.contains_key(&pool);
+        if known {
+            self.release_known_address(pool, address).await;
+        } else {
+            self.commit_at_any_rate(vec![self.promise(Work::LateAddress { pool, address })]).await;
+        }
+        Ok(())
+    }
+
+    /// Releases an address of a pool that this host knows.
+    pub(super) async fn release_known_address(&self, pool: Uuid, address: IpAddr) {
         let found = self.state().port_with(pool, address).map(|port| port.id);
         match found {
             Some(port) => {
                 let _turn = self.turns.take(format!("port {port}")).await;
                 let entries = {
                     let state = self.state();
-                    let Some(mut port) = state.port_with(pool, address).cloned() else { return Ok(()) };
+                    let Some(mut port) = state.port_with(pool, address).cloned() else { return };
                     port.mark(pool, AddressState::Released);
                     if port.is_held() { vec![Entry::Port(port)] } else { self.retire(&state, port) }
                 };
@@ -59,13 +71,13 @@ impl Core {
                 }
             }
         }
-        Ok(())
     }
 
     /// The entries by which a port ends: its link and the Neutron port go behind.
     pub(super) fn retire(&self, state: &super::State, mut port: Port) -> Vec<Entry> {
         // A binding script is told the endpoint that it unplugs.
         port.endpoint = port.endpoint.or_else(|| state.unplugging(port.id));
+        port.exposing |= state.exposes(port.id);
         let mut entries = state.call_off_port(port.id);
         entries.push(Entry::NoPort(port.id));
         entries.push(self.promise(Work::RetirePort(Box::new(port))));
@@ -241,7 +253,12 @@ impl Core {
                 address.state = if address.ip == ip { AddressState::Granted } else { AddressState::Waiting };
             }
             let id = port.id;
-            let outcome = self.commit(vec![Entry::NoTask(task), Entry::Port(port)]).await;
+            let mut entries = vec![Entry::NoTask(task)];
+            if std::mem::take(&mut port.exposing) {
+                entries.push(self.promise(Work::Conceal(id)));
+            }
+            entries.push(Entry::Port(port));
+            let outcome = self.commit(entries).await;
             self.state().busy.remove(&id);
             self.backlog.notify_waiters();
             outcome?;

@@ -8,12 +8,14 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{
-    Core, Error, naming, now,
+    Core, Error,
+    endpoint::on_blocking_thread,
+    naming, now,
     record::{Pool, Port, Work},
     request::DockerId,
     state::State,
 };
-use crate::openstack;
+use crate::{binding, openstack};
 
 /// How long the engine may take from the first call of a container or network to the last.
 const GRACE: i64 = 600;
@@ -36,9 +38,12 @@ impl Core {
     /// One round, as of `now` in Unix seconds.
     pub async fn collect(&self, now: i64) -> Result<(), Error> {
         self.write_what_is_owed().await;
+        // A port with a link belongs to somebody, whatever the journal and Neutron may have lost.
+        let linked = on_blocking_thread("listing links", binding::existing).await?.map_err(|error| Error::Unknown(error.to_string()))?;
         let (ports, pools, networks) = {
             let state = self.state();
-            let idle = |port: &&Port| port.endpoint.is_none() && now - port.created > GRACE;
+            let idle =
+                |port: &&Port| port.endpoint.is_none() && now - port.created > GRACE && !linked.contains(&binding::tap_name(port.id));
             let unused = |pool: &&Pool| pool.network.is_none() && now - pool.granted > GRACE;
             let ports: Vec<Uuid> = state.ports.values().filter(idle).map(|port| port.id).collect();
             let pools: Vec<Uuid> = state.pools.values().filter(unused).map(|pool| pool.id).collect();
@@ -56,12 +61,12 @@ impl Core {
             tracing::info!(%network, "removing a network that the engine has given up");
             self.delete_network(&network).await?;
         }
-        self.collect_orphans(now).await
+        self.collect_orphans(now, &linked).await
     }
 
     /// Ports made just before a crash, which the journal never heard of. Owner, host, name and an empty device together say that they
     /// are this host's and that no endpoint has them.
-    async fn collect_orphans(&self, now: i64) -> Result<(), Error> {
+    async fn collect_orphans(&self, now: i64, linked: &[String]) -> Result<(), Error> {
         let query = [("device_owner", naming::DEVICE_OWNER), ("binding:host_id", &self.settings.host), ("name", naming::PORT_NAME)];
         let found = self.neutron.list::<openstack::Port>(&query).await?;
         let known = |port: &openstack::Port| {
@@ -71,7 +76,8 @@ impl Core {
         for port in found {
             let old = port.extra.get("created_at").and_then(Value::as_str).and_then(age_at(now)).is_some_and(|age| age > GRACE);
             let ours = port.host_id == self.settings.host && port.device_owner == naming::DEVICE_OWNER && port.name == naming::PORT_NAME;
-            if ours && old && port.device_id.is_empty() && !known(&port) {
+            let linked = linked.contains(&binding::tap_name(port.id));
+            if ours && old && port.device_id.is_empty() && !linked && !known(&port) {
                 tracing::info!(port = %port.id, "removing a port that a crash left behind");
                 self.commit(vec![self.promise(Work::RetirePort(Box::new(orphan(&port))))]).await?;
             }
@@ -106,6 +112,7 @@ fn orphan(port: &openstack::Port) -> Port {
         project: port.project_id.clone(),
         mtu: 0,
         endpoint: None,
+        exposing: false,
         created: 0,
     }
 }

@@ -23,7 +23,7 @@ impl Core {
     pub async fn create_endpoint(&self, request: EndpointRequest) -> Result<EndpointGrant, Error> {
         refuse_unknown(&request.options, &[])?;
         let _turn = self.turns.take(format!("endpoint {}", request.endpoint)).await;
-        let network = self.network(&request.network)?;
+        let network = self.network(&request.network).await?;
         let port = match self.port_of_endpoint(&request.endpoint) {
             Some(port) => repeated(port, &request)?,
             None => self.granted(&network, &request).await?,
@@ -56,10 +56,11 @@ impl Core {
 
     /// NetworkDriver.Join: read from memory; waits for the port to be ACTIVE when the configuration asks for it.
     pub async fn join(&self, request: JoinRequest) -> Result<Attachment, Error> {
-        let (network, endpoint) = (self.network(&request.network)?, &request.endpoint);
-        let port = self.port_of_endpoint(endpoint).ok_or_else(|| {
+        let (network, endpoint) = (self.network(&request.network).await?, &request.endpoint);
+        let port = self.known_port(&network, endpoint).await?.ok_or_else(|| {
             Error::Unknown(format!("endpoint {endpoint} of network {} is not known on this host; start the container again", network.id))
         })?;
+        self.promise_exposure(&port, request.exposed).await?;
         if self.settings.vif_plugging_is_fatal {
             self.await_active(port.id).await?;
         }
@@ -83,23 +84,32 @@ impl Core {
         Ok(())
     }
 
-    /// NetworkDriver.DeleteEndpoint; an unknown endpoint is deleted already. The port stays until its addresses are released.
-    pub async fn delete_endpoint(&self, _network: &DockerId, endpoint: &DockerId) -> Result<(), Error> {
+    /// NetworkDriver.DeleteEndpoint; an unknown endpoint is deleted already, or by now if Neutron still has it. The port stays until its
+    /// addresses are released.
+    pub async fn delete_endpoint(&self, network: &DockerId, endpoint: &DockerId) -> Result<(), Error> {
         let _turn = self.turns.take(format!("endpoint {endpoint}")).await;
-        let Some(port) = self.port_of_endpoint(endpoint) else { return Ok(()) };
-        self.free(port.id, endpoint, true).await;
+        match self.port_of_endpoint(endpoint) {
+            Some(port) => self.free(port.id, endpoint, true).await,
+            None => {
+                let late = Work::LateEndpoint { network: network.clone(), endpoint: endpoint.clone() };
+                self.commit_at_any_rate(vec![self.promise(late)]).await;
+            }
+        }
         Ok(())
     }
 
     /// Parts a port from its endpoint; its link, if there is one, goes behind.
-    async fn free(&self, port: Uuid, endpoint: &DockerId, unplug: bool) {
+    pub(super) async fn free(&self, port: Uuid, endpoint: &DockerId, unplug: bool) {
         let _turn = self.turns.take(format!("port {port}")).await;
         let entries = {
             let state = self.state();
             let known = state.ports.get(&port).filter(|port| port.endpoint.as_ref() == Some(endpoint)).cloned();
             let Some(port) = known else { return };
             let mut entries = state.call_off_port(port.id);
-            entries.push(Entry::Port(Port { endpoint: None, ..port.clone() }));
+            entries.push(Entry::Port(Port { endpoint: None, exposing: false, ..port.clone() }));
+            if port.exposing {
+                entries.push(self.promise(Work::Conceal(port.id)));
+            }
             if unplug {
                 entries.push(self.promise(Work::UnplugPort(Box::new(port))));
             }
@@ -114,23 +124,26 @@ impl Core {
         BTreeMap::from([("port_id".into(), port.id.to_string()), ("vif_type".into(), port.vif_type)])
     }
 
-    /// NetworkDriver.ProgramExternalConnectivity: the port is reachable as its security groups say.
-    pub async fn program_external_connectivity(&self, _request: JoinRequest) -> Result<(), Error> {
-        Ok(())
+    /// NetworkDriver.ProgramExternalConnectivity: names the exposed ports once more, for the endpoint with the container's gateway.
+    pub async fn program_external_connectivity(&self, request: JoinRequest) -> Result<(), Error> {
+        match self.port_of_endpoint(&request.endpoint) {
+            Some(port) => self.promise_exposure(&port, request.exposed).await,
+            None => Ok(()),
+        }
     }
 
-    /// NetworkDriver.RevokeExternalConnectivity.
+    /// NetworkDriver.RevokeExternalConnectivity: what was exposed goes with the endpoint, since this call does not always come.
     pub async fn revoke_external_connectivity(&self, _network: &DockerId, _endpoint: &DockerId) -> Result<(), Error> {
         Ok(())
     }
 
-    fn network(&self, id: &DockerId) -> Result<Network, Error> {
-        let known = self.state().networks.get(id).cloned();
+    async fn network(&self, id: &DockerId) -> Result<Network, Error> {
+        let known = self.known_network(id).await?;
         known
             .ok_or_else(|| Error::Unknown(format!("network {id} is not known on this host; remove the Docker network and create it again")))
     }
 
-    fn port_of_endpoint(&self, endpoint: &DockerId) -> Option<Port> {
+    pub(super) fn port_of_endpoint(&self, endpoint: &DockerId) -> Option<Port> {
         self.state().port_of(endpoint).cloned()
     }
 

@@ -7,11 +7,13 @@
 //! a pool starts from the record as it stands at that moment, under the object's turn, which is never held over a call to the cloud.
 
 mod address;
+mod adopt;
 mod backlog;
 mod collector;
 mod endpoint;
 mod error;
 mod existing;
+mod expose;
 mod naming;
 mod network;
 mod options;
@@ -67,6 +69,8 @@ pub struct Settings {
     pub veth_dst_prefix: String,
     /// What plugging depends on besides the port.
     pub binding: binding::Settings,
+    /// `[DEFAULT] process_external_connectivity`: whether others may reach the ports that a container exposes.
+    pub process_external_connectivity: bool,
     /// `[kuryr] external_network`: the network that a router of each Docker network leads to.
     pub external_network: Option<String>,
     /// `[neutron] vif_plugging_is_fatal`: whether a container waits until its port is ACTIVE.
@@ -95,14 +99,18 @@ pub struct Core {
 }
 
 impl Core {
-    /// Takes up the records of the journal; what they still promise is finished by [`Core::run_backlog`].
-    pub fn new(settings: Settings, neutron: Neutron, journal: Journal, records: &[Record]) -> Result<Self, journal::Error> {
+    /// Takes up the records of the journal; what they still promise is finished by [`Core::run_backlog`]. A record that cannot be read is
+    /// left out: what it stood for is looked up in Neutron when the engine names it.
+    pub fn new(settings: Settings, neutron: Neutron, journal: Journal, records: &[Record]) -> Self {
         let mut state = State::default();
         for record in records {
-            state.apply(Entry::read(record).map_err(|reason| journal.damaged(reason))?);
+            match Entry::read(record) {
+                Ok(entry) => state.apply(entry),
+                Err(reason) => tracing::error!("left out of the journal: {reason}"),
+            }
         }
         let next_task = state.tasks.keys().next_back().map_or(1, |last| last + 1);
-        Ok(Self {
+        Self {
             settings,
             neutron,
             journal,
@@ -114,7 +122,7 @@ impl Core {
             unplug: Unplug::default(),
             unwritten: Mutex::default(),
             external_network: OnceCell::new(),
-        })
+        }
     }
 
     /// How many networks, ports and unfinished tasks this host has.

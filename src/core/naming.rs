@@ -1,6 +1,7 @@
 //! Names and tags in Neutron, as kuryr-libnetwork writes them: another kuryr reads them, so they must not change.
 
 use ipnet::IpNet;
+use uuid::Uuid;
 
 use super::request::DockerId;
 
@@ -14,7 +15,7 @@ pub const SUBNET_PREFIX: &str = "kuryr-subnet-";
 /// Starts the tag of the first half of a Docker id.
 pub const LOWER_HALF: &str = "kuryr.net.uuid.lh:";
 /// Starts the tag of the second half.
-const UPPER_HALF: &str = "kuryr.net.uuid.uh:";
+pub const UPPER_HALF: &str = "kuryr.net.uuid.uh:";
 /// On a subnet pool that an operator made: a kuryr-libnetwork that finds it does not delete the pool.
 pub const EXISTING_POOL: &str = "kuryr.subnetpool.existing";
 /// Starts the name of a network that kuryr made.
@@ -70,6 +71,14 @@ pub fn name_start(network: &DockerId) -> &str {
 /// Name of the router to the outside that kuryr made for a network; `start` is [`name_start`]. kuryr-libnetwork has no such thing.
 pub fn router_name(start: &str) -> String {
     format!("kuryr-router-{start}")
+}
+
+/// What is said of a security group for exposed ports.
+pub const EXPOSING: &str = "Docker exposed ports created by Kuryr.";
+
+/// Name of the security group for the exposed ports of a port.
+pub fn exposing_group(port: Uuid) -> String {
+    format!("{port}-exposed_ports")
 }
 
 /// Name of a subnet pool that kuryr made; `prefix` is `subnetpool_name_prefix`.

@@ -79,12 +79,21 @@ impl Core {
         self.commit_at_any_rate(undo).await;
     }
 
-    /// NetworkDriver.DeleteNetwork; an unknown network is deleted already. Ports that the engine never gave back go with it.
+    /// NetworkDriver.DeleteNetwork; an unknown network is deleted already, or by now if Neutron still has it. Ports that the engine never gave
+    /// back go with it.
     pub async fn delete_network(&self, network: &DockerId) -> Result<(), Error> {
+        if !self.delete_known_network(network).await {
+            self.commit_at_any_rate(vec![self.promise(Work::LateNetwork(network.clone()))]).await;
+        }
+        Ok(())
+    }
+
+    /// Deletes a network if this host knows it.
+    pub(super) async fn delete_known_network(&self, network: &DockerId) -> bool {
         let _turn = self.turns.take(format!("network {network}")).await;
         let entries = {
             let state = self.state();
-            let Some(network) = state.networks.get(network).cloned() else { return Ok(()) };
+            let Some(network) = state.networks.get(network).cloned() else { return false };
             let left = state.ports.values().filter(|port| port.network == network.id).cloned();
             let mut entries: Vec<Entry> = left.flat_map(|port| self.retire(&state, port)).collect();
             let mut pools = Vec::new();
@@ -103,7 +112,7 @@ impl Core {
             entries
         };
         self.commit_at_any_rate(entries).await;
-        Ok(())
+        true
     }
 
     /// The granted pools that the engine names only by their ranges.

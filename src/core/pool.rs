@@ -40,12 +40,20 @@ impl Core {
         Ok(PoolGrant { id: pool.id, cidr: pool.cidr })
     }
 
-    /// IpamDriver.ReleasePool; an unknown pool is released already. The engine releases the pool before it deletes the network, so a
-    /// pool in use goes with its network.
+    /// IpamDriver.ReleasePool; an unknown pool is released already, or by now if Neutron still has it. The engine releases the pool before it
+    /// deletes the network, so a pool in use goes with its network.
     pub async fn release_pool(&self, pool: &str) -> Result<(), Error> {
         let Ok(id) = Uuid::parse_str(pool) else { return Ok(()) };
+        if !self.release_known_pool(id).await {
+            self.commit_at_any_rate(vec![self.promise(Work::LatePool(id))]).await;
+        }
+        Ok(())
+    }
+
+    /// Releases a pool if this host knows it.
+    pub(super) async fn release_known_pool(&self, id: Uuid) -> bool {
         let _turn = self.turns.take(format!("pool {id}")).await;
-        let Some(mut pool) = self.state().pools.get(&id).cloned() else { return Ok(()) };
+        let Some(mut pool) = self.state().pools.get(&id).cloned() else { return false };
         let entries = if pool.network.is_some() {
             pool.released = true;
             vec![Entry::Pool(pool)]
@@ -53,7 +61,7 @@ impl Core {
             self.drop_pool(&pool)
         };
         self.commit_at_any_rate(entries).await;
-        Ok(())
+        true
     }
 
     /// The entries by which a pool without a network ends. A subnet pool that was there before stays: another host may be about to use it.

@@ -78,6 +78,7 @@ impl Core {
             project: made.project_id.clone(),
             mtu: network.mtu,
             endpoint: None,
+            exposing: false,
             created: now(),
         }
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::request::DockerId;
+use super::request::{DockerId, ExposedPort};
 use crate::{
     journal::{Change, Record},
     mac::MacAddr,
@@ -111,6 +111,9 @@ pub struct Port {
     pub mtu: u32,
     /// The endpoint it is bound to.
     pub endpoint: Option<DockerId>,
+    /// Whether it may have a security group for exposed ports.
+    #[serde(default)]
+    pub exposing: bool,
     /// Unix time it was made, in seconds.
     pub created: i64,
 }
@@ -196,6 +199,33 @@ pub enum Work {
     RetirePool(Uuid),
     /// Write on a subnet pool that an operator made it.
     MarkPool(Uuid),
+    /// Let others reach a port where its container exposes it.
+    Expose {
+        /// The port.
+        port: Uuid,
+        /// Where.
+        exposed: BTreeSet<ExposedPort>,
+    },
+    /// Take the security group for exposed ports off a port.
+    Conceal(Uuid),
+    /// Look in Neutron for an endpoint that was deleted and that the journal did not know, and part its port from it.
+    LateEndpoint {
+        /// The network.
+        network: DockerId,
+        /// The endpoint.
+        endpoint: DockerId,
+    },
+    /// The same for an address that was released.
+    LateAddress {
+        /// The pool.
+        pool: Uuid,
+        /// The address.
+        address: IpAddr,
+    },
+    /// The same for a pool that was released.
+    LatePool(Uuid),
+    /// The same for a network that was deleted.
+    LateNetwork(DockerId),
 }
 
 impl Work {
@@ -205,7 +235,9 @@ impl Work {
             Self::DressPort { port, .. } => *port,
             Self::UnplugPort(port) | Self::RetirePort(port) => port.id,
             Self::TagNetwork(network) | Self::RetireNetwork { network, .. } => network.neutron,
-            Self::RetireSubnet(id) | Self::RetirePool(id) | Self::MarkPool(id) => *id,
+            Self::RetireSubnet(id) | Self::RetirePool(id) | Self::MarkPool(id) | Self::Conceal(id) | Self::Expose { port: id, .. } => *id,
+            // In the engine's order: an endpoint before its address, and both before their network.
+            Self::LateEndpoint { .. } | Self::LateAddress { .. } | Self::LatePool(_) | Self::LateNetwork(_) => Uuid::nil(),
         }
     }
 
@@ -220,6 +252,12 @@ impl Work {
             Self::RetireSubnet(subnet) => format!("remove subnet {subnet}"),
             Self::RetirePool(pool) => format!("remove subnet pool {pool}"),
             Self::MarkPool(pool) => format!("tag subnet pool {pool}"),
+            Self::Expose { port, .. } => format!("expose port {port}"),
+            Self::Conceal(port) => format!("take exposed ports off port {port}"),
+            Self::LateEndpoint { endpoint, .. } => format!("look for endpoint {endpoint}, which was deleted"),
+            Self::LateAddress { pool, address } => format!("look for address {address} of pool {pool}, which was released"),
+            Self::LatePool(pool) => format!("look for pool {pool}, which was released"),
+            Self::LateNetwork(network) => format!("look for network {network}, which was deleted"),
         }
     }
 }

@@ -17,6 +17,9 @@ use crate::mac::MacAddr;
 #[serde(try_from = "String", into = "String")]
 pub struct DockerId(String);
 
+/// The second half of an id that stands in for another.
+const NAMELESS: &str = "00000000000000000000000000000000";
+
 impl TryFrom<String> for DockerId {
     type Error = String;
 
@@ -42,6 +45,16 @@ impl DockerId {
     /// An id that no engine gives out, for what belongs to no network of the engine.
     pub fn nowhere() -> Self {
         Self("0".repeat(64))
+    }
+
+    /// Stands in for the id of a network of which only a pool is known yet; no engine gives such ids out.
+    pub fn nameless(pool: Uuid) -> Self {
+        Self(format!("{}{NAMELESS}", pool.simple()))
+    }
+
+    /// Whether it is one of [`DockerId::nameless`].
+    pub fn is_nameless(&self) -> bool {
+        self.0.len() == 64 && self.0.ends_with(NAMELESS)
     }
 
     /// The id as Docker wrote it.

@@ -125,6 +125,11 @@ impl State {
         })
     }
 
+    /// Whether this host is about to remove such a network.
+    pub fn retires_network(&self, such: impl Fn(&Network) -> bool) -> bool {
+        self.tasks.values().any(|task| matches!(&task.work, Work::RetireNetwork { network, .. } if such(network)))
+    }
+
     /// The task that is to remove the port with this address.
     pub fn retiring(&self, pool: Uuid, ip: IpAddr) -> Option<(u64, &Port)> {
         self.tasks.values().find_map(|task| match &task.work {
@@ -139,6 +144,12 @@ impl State {
             Work::UnplugPort(old) if old.id == port => old.endpoint.clone(),
             _ => None,
         })
+    }
+
+    /// Whether something is still to be done about the exposed ports of a port.
+    pub fn exposes(&self, port: Uuid) -> bool {
+        let its = |work: &Work| matches!(work, Work::Conceal(id) | Work::Expose { port: id, .. } if *id == port);
+        self.tasks.values().any(|task| its(&task.work))
     }
 
     /// Entries that call off the tasks on a port which nobody has begun.

@@ -22,9 +22,17 @@ impl Core {
         }
         let _call = self.cloud.acquire().await;
         match work {
+            Work::Expose { port, exposed } => self.expose(*port, exposed).await,
+            Work::Conceal(port) => self.conceal(*port).await,
+            Work::LateEndpoint { .. } | Work::LateAddress { .. } | Work::LatePool(_) | Work::LateNetwork(_) => {
+                self.release_late(work).await
+            }
             Work::DressPort { port, endpoint } => self.dress(*port, endpoint).await,
             Work::UnplugPort(_) => Ok(()),
-            Work::RetirePort(port) => gone(self.neutron.delete::<openstack::Port>(port.id).await),
+            Work::RetirePort(port) => {
+                gone(self.neutron.delete::<openstack::Port>(port.id).await)?;
+                if port.exposing { self.remove_exposing_groups(port.id).await } else { Ok(()) }
+            }
             Work::TagNetwork(network) => self.tag(network).await,
             Work::RetireNetwork { network, pools } => self.retire_network(network, pools).await,
             Work::RetireSubnet(subnet) => kept_while_used(self.neutron.delete::<openstack::Subnet>(*subnet).await),
@@ -211,7 +219,7 @@ fn full_at_worst(outcome: Result<(), openstack::Error>) -> Result<(), Error> {
 }
 
 /// What is not there any more needs no removing.
-fn gone<T>(outcome: Result<T, openstack::Error>) -> Result<(), Error> {
+pub(super) fn gone<T>(outcome: Result<T, openstack::Error>) -> Result<(), Error> {
     match outcome {
         Ok(_) => Ok(()),
         Err(error) if error.is_not_found() => Ok(()),

@@ -38,7 +38,15 @@ pub enum Error {
         /// The lock file.
         path: PathBuf,
     },
-    /// The file is no journal, is damaged, or was written by a newer kuryr.
+    /// The file is no database any more.
+    #[error("journal {path} is damaged: {reason}; check the disk that it lies on")]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite said.
+        reason: String,
+    },
+    /// The file is another program's, or was written by a newer kuryr.
     #[error("journal {path}: {reason}; if a newer kuryr wrote it, run that one; else move the file away and kuryr reads Neutron instead")]
     Unusable {
         /// The database.
@@ -94,18 +102,26 @@ impl Journal {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unwritable)?;
         let lock = hold(directory)?;
         let path = directory.join("journal.db");
-        let (connection, records) = open_database(&path)?;
+        if !path.exists() {
+            tracing::info!(journal = %path.display(), "a new journal: what this host has in Neutron is taken up as the engine names it");
+        }
+        let (connection, records) = match open_database(&path) {
+            Err(Error::Damaged { reason, .. }) => {
+                let aside = set_aside(&path).map_err(unwritable)?;
+                tracing::error!(
+                    aside = %aside.display(),
+                    "the journal is damaged ({reason}) and was set aside; what this host has in Neutron is taken up as the engine names it"
+                );
+                open_database(&path)?
+            }
+            outcome => outcome?,
+        };
         let (batches, waiting) = mpsc::channel();
         let writer = std::thread::Builder::new()
             .name("journal".into())
             .spawn(move || writer::run(connection, &waiting))
             .map_err(|source| Error::Directory { path: directory.to_owned(), source })?;
         Ok((Self { path, batches: Some(batches), writer: Some(writer), _lock: lock }, records))
-    }
-
-    /// The error for a record that the reader cannot make sense of.
-    pub fn damaged(&self, reason: String) -> Error {
-        Error::Unusable { path: self.path.clone(), reason }
     }
 
     /// Makes `changes` durable, all or none, and returns when they are.
@@ -159,11 +175,26 @@ fn open_database(path: &Path) -> Result<(Connection, Vec<Record>), Error> {
     Ok((connection, records))
 }
 
+/// Moves a damaged database out of the way, and its companions with it, so that a person may still look into them.
+fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let named = |suffix: &str, end: &str| PathBuf::from(format!("{}{suffix}{end}", path.display()));
+    for suffix in ["-wal", "-shm", ""] {
+        match fs::rename(named(suffix, ""), named(suffix, ".damaged")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(named("", ".damaged"))
+}
+
 /// Whether the file system stands in the way, or the file itself.
 fn refusal(path: &Path, error: &rusqlite::Error) -> Error {
-    use rusqlite::ErrorCode::{CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, PermissionDenied, ReadOnly, SystemIoFailure};
+    use rusqlite::ErrorCode::{
+        CannotOpen, DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, NotADatabase, PermissionDenied, ReadOnly, SystemIoFailure,
+    };
     let (path, reason) = (path.to_owned(), error.to_string());
     match error.sqlite_error_code() {
+        Some(DatabaseCorrupt | NotADatabase) => Error::Damaged { path, reason },
         Some(CannotOpen | DatabaseBusy | DatabaseLocked | DiskFull | PermissionDenied | ReadOnly | SystemIoFailure) => {
             Error::Write { path, reason }
         }
@@ -239,6 +270,23 @@ mod tests {
         Connection::open(&file).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
         let error = Journal::open(directory.path()).unwrap_err().to_string();
         assert!(error.contains("newer kuryr"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_damaged_journal_is_set_aside_and_a_new_one_begun() {
+        let directory = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(directory.path()).unwrap();
+        journal.commit(vec![put("a", "1")]).await.unwrap();
+        drop(journal);
+        let file = directory.path().join("journal.db");
+        let text = "no database, whatever it was before; ".repeat(200);
+        fs::write(&file, &text).unwrap();
+        let (journal, records) = Journal::open(directory.path()).unwrap();
+        assert_eq!(records, []);
+        journal.commit(vec![put("b", "2")]).await.unwrap();
+        drop(journal);
+        assert_eq!(Journal::open(directory.path()).unwrap().1.len(), 1);
+        assert_eq!(fs::read_to_string(directory.path().join("journal.db.damaged")).unwrap(), text);
     }
 
     #[test]

@@ -169,6 +169,7 @@ pub fn core_settings() -> Settings {
         enable_dhcp: true,
         veth_dst_prefix: "eth".into(),
         binding: Default::default(),
+        process_external_connectivity: true,
         external_network: None,
         vif_plugging_is_fatal: false,
         vif_plugging_timeout: Duration::ZERO,
@@ -198,7 +199,7 @@ pub fn options(pairs: &[(&str, &str)]) -> DriverOptions {
 impl Host {
     fn start(directory: &std::path::Path, neutron: Neutron, settings: Settings) -> Self {
         let (journal, records) = Journal::open(directory).unwrap();
-        let core = Arc::new(Core::new(settings, neutron, journal, &records).unwrap());
+        let core = Arc::new(Core::new(settings, neutron, journal, &records));
         let (stop, stopped) = watch::channel(false);
         let backlog = tokio::spawn(core.clone().run_backlog(stopped));
         Self { core, stop, backlog }

@@ -1,0 +1,135 @@
+//! The journal is lost or damaged while containers run: what this host has in Neutron is taken up again as the engine names it.
+
+use std::fs;
+
+use ipnet::IpNet;
+use kuryr::{
+    core::request::PoolGrant,
+    openstack::{Network, Port, SubnetPool},
+};
+use serde_json::json;
+
+use crate::host::{Cloud, Host, Plan, endpoint, id, taps};
+
+/// Starts a container with an address of each family.
+async fn run(host: &Host, container: char, pools: &[PoolGrant]) -> [IpNet; 2] {
+    let v4 = host.address(&pools[0], None).await.unwrap();
+    let v6 = host.address(&pools[1], None).await.unwrap();
+    host.core.create_endpoint(endpoint(&id('a'), &id(container), Some(v4), Some(v6))).await.unwrap();
+    host.join(&id('a'), &id(container)).await.unwrap();
+    [v4, v6]
+}
+
+async fn remove(host: &Host, container: char, pools: &[PoolGrant], addresses: [IpNet; 2]) {
+    host.core.leave(&id('a'), &id(container)).await.unwrap();
+    host.core.delete_endpoint(&id('a'), &id(container)).await.unwrap();
+    for (pool, address) in pools.iter().zip(addresses) {
+        host.core.release_address(&pool.id.to_string(), address.addr()).await.unwrap();
+    }
+    host.core.backlog_settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_and_networks_of_a_lost_journal_can_be_removed() {
+    for damage in [false, true] {
+        let cloud = Cloud::start().await;
+        let before = cloud.objects().await;
+        let host = cloud.host("one");
+        let pools = host.network(&id('a'), &["10.0.0.0/24", "fd00:1::/64"]).await;
+        let first = run(&host, 'b', &pools).await;
+        let second = run(&host, 'c', &pools).await;
+        host.core.backlog_settled().await;
+        host.stop().await;
+        let journal = cloud.journal("one").join("journal.db");
+        if damage {
+            fs::write(&journal, "garbage ".repeat(1000)).unwrap();
+        } else {
+            fs::remove_dir_all(cloud.journal("one")).unwrap();
+        }
+
+        let host = cloud.host("one");
+        assert_eq!(host.left(), 0);
+        // The engine stops the one container, and starts another.
+        remove(&host, 'b', &pools, first).await;
+        assert_eq!((cloud.ports().await.len(), taps()), (1, 1), "the other container runs on");
+        let third = run(&host, 'd', &pools).await;
+        assert_ne!(third, second);
+        host.join(&id('a'), &id('c')).await.unwrap();
+        remove(&host, 'c', &pools, second).await;
+        remove(&host, 'd', &pools, third).await;
+        host.remove(&id('a'), &pools).await;
+        assert_eq!((cloud.objects().await, taps(), host.left()), (before, 0, 0));
+        assert_eq!(fs::exists(cloud.journal("one").join("journal.db.damaged")).unwrap(), damage);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_can_be_removed_that_was_there_before_the_loss() {
+    let cloud = Cloud::start().await;
+    let before = cloud.objects().await;
+    let host = cloud.host("one");
+    let pools = host.network(&id('a'), &["10.0.0.0/24"]).await;
+    let address = host.run(&id('a'), &id('b'), &pools[0]).await;
+    host.core.backlog_settled().await;
+    host.stop().await;
+    fs::remove_dir_all(cloud.journal("one")).unwrap();
+    let host = cloud.host("one");
+    // As one after the other comes, without waiting for what goes on behind.
+    host.core.delete_endpoint(&id('a'), &id('b')).await.unwrap();
+    host.core.release_address(&pools[0].id.to_string(), address.addr()).await.unwrap();
+    host.remove(&id('a'), &pools).await;
+    assert_eq!((cloud.objects().await, taps(), host.left()), (before, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_hosts_share_is_found_by_its_pool_and_stays_the_others() {
+    let cloud = Cloud::start().await;
+    let before = cloud.objects().await;
+    let (one, two) = (cloud.host("one"), cloud.host("two"));
+    let pools_one = one.network(&id('a'), &["10.0.0.0/24"]).await;
+    one.core.backlog_settled().await;
+    let plan = Plan { ranges: &["10.0.0.0/24"], options: &[("neutron.net.name", "kuryr-net-aaaaaaaa")], ..Plan::default() };
+    let pools_two = two.create(&id('b'), &plan).await.unwrap();
+    two.core.backlog_settled().await;
+    two.stop().await;
+    fs::remove_dir_all(cloud.journal("two")).unwrap();
+
+    let two = cloud.host("two");
+    // The first word of the engine is a pool, which both hosts use.
+    let address = two.run(&id('b'), &id('c'), &pools_two[0]).await;
+    two.remove_container(&id('b'), &id('c'), &pools_two[0], address).await;
+    two.remove(&id('b'), &pools_two).await;
+    assert_eq!(two.left(), 0);
+    let network = &cloud.neutron.list::<Network>(&[("name", "kuryr-net-aaaaaaaa")]).await.unwrap()[0];
+    assert!(network.tags.iter().all(|tag| !tag.contains(&"b".repeat(12))), "{:?}", network.tags);
+    let address = one.run(&id('a'), &id('d'), &pools_one[0]).await;
+    one.remove_container(&id('a'), &id('d'), &pools_one[0], address).await;
+    one.remove(&id('a'), &pools_one).await;
+    assert_eq!((cloud.objects().await, one.left()), (before, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_a_tag_claims_is_not_taken_up() {
+    let cloud = Cloud::start().await;
+    let host = cloud.host("one");
+    let pools = host.network(&id('a'), &["10.0.0.0/24"]).await;
+    host.core.backlog_settled().await;
+    let network = cloud.neutron.list::<Network>(&[("name", "kuryr-net-aaaaaaaa")]).await.unwrap()[0].id;
+    // A port with the tags of an endpoint of ours, and owned by somebody else; a pool with the name of one of ours, in use.
+    let port: Port =
+        cloud.neutron.create(&json!({"network_id": network, "device_owner": "compute:nova", "device_id": "vm"})).await.unwrap();
+    let tags =
+        [format!("kuryr.net.uuid.lh:{}", "b".repeat(32)), format!("kuryr.net.uuid.uh:{}", "b".repeat(32)), "compute:kuryr".to_owned()];
+    cloud.neutron.set_tags::<Port>(port.id, &tags).await.unwrap();
+    host.stop().await;
+    fs::remove_dir_all(cloud.journal("one")).unwrap();
+
+    let host = cloud.host("one");
+    host.core.delete_endpoint(&id('a'), &id('b')).await.unwrap();
+    host.core.release_address(&pools[0].id.to_string(), port.fixed_ips[0].ip_address).await.unwrap();
+    host.remove(&id('a'), &pools).await;
+    assert_eq!(cloud.neutron.show::<Port>(port.id).await.unwrap().device_id, "vm");
+    assert_eq!(cloud.neutron.show::<Network>(network).await.unwrap().subnets.len(), 1, "somebody else is on it");
+    assert_eq!(cloud.neutron.list::<SubnetPool>(&[("name", "kuryrPool-10.0.0.0/24")]).await.unwrap().len(), 1);
+    assert_eq!(host.left(), 0);
+}
