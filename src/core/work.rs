@@ -78,13 +78,15 @@ impl Core {
     /// Takes a Docker network off its Neutron network. What kuryr made there goes when this was its last user on any host, which Neutron's
     /// tags and ports tell; what an operator made stays.
     async fn retire_network(&self, network: &Network, pools: &[Uuid]) -> Result<(), Error> {
-        let found = match self.neutron.show::<openstack::Network>(network.neutron).await {
-            Ok(found) => found,
-            Err(error) if error.is_not_found() => return self.retire_pools(pools).await,
-            Err(error) => return Err(error.into()),
-        };
+        let Some(mut found) = self.if_there(network).await? else { return self.retire_pools(pools).await };
         if self.others_use(network, &found) {
-            return self.untag(network, &found).await;
+            self.untag(network, &found).await?;
+            // The others may be leaving at this moment and have seen our tags: whoever looks last sees none, and removes the network.
+            found = match self.if_there(network).await? {
+                Some(after) if self.others_use(network, &after) => return Ok(()),
+                Some(after) => after,
+                None => return self.retire_pools(pools).await,
+            };
         }
         if network.owned || kuryr_made_network(&found) {
             self.retire_routers(network, &found).await?;
@@ -103,6 +105,15 @@ impl Core {
             self.clear(network).await?;
         }
         self.retire_pools(pools).await
+    }
+
+    /// The Neutron network, unless it is gone.
+    async fn if_there(&self, network: &Network) -> Result<Option<openstack::Network>, Error> {
+        match self.neutron.show::<openstack::Network>(network.neutron).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Whether another Docker network, on this host or another, is on the same Neutron network: it has tags of its own there.

@@ -64,6 +64,7 @@ struct Front {
     controller: axum::Router,
     trouble: Arc<Mutex<Vec<Ambush>>>,
     mended: watch::Sender<u64>,
+    held: watch::Sender<usize>,
 }
 
 async fn serve(State(mut front): State<Front>, request: Request) -> Response {
@@ -82,6 +83,7 @@ async fn serve(State(mut front): State<Front>, request: Request) -> Response {
         }
         Some(Trouble::Late) => {
             let answer = front.controller.call(request).await.unwrap();
+            front.held.send_modify(|times| *times += 1);
             mended.changed().await.unwrap();
             answer
         }
@@ -99,7 +101,8 @@ impl Cloud {
             external_cidr: "172.24.4.0/24".parse().unwrap(),
         };
         let controller = Controller::open(settings).unwrap();
-        let front = Front { controller: controller.router(), trouble: Arc::default(), mended: watch::Sender::new(0) };
+        let front =
+            Front { controller: controller.router(), trouble: Arc::default(), mended: watch::Sender::new(0), held: watch::Sender::new(0) };
         let app = axum::Router::new().fallback(serve).with_state(front.clone());
         tokio::spawn(async move { axum::serve(listener, app).await });
         let neutron = Neutron::new(settings_for(&controller, &[])).unwrap();
@@ -115,6 +118,11 @@ impl Cloud {
     pub fn mend(&self) {
         self.front.trouble.lock().unwrap().clear();
         self.front.mended.send_modify(|times| *times += 1);
+    }
+
+    /// Until as many answers as this have been held back.
+    pub async fn held(&self, times: usize) {
+        self.front.held.subscribe().wait_for(|held| *held >= times).await.unwrap();
     }
 
     /// How many objects of any kind kuryr can leave behind there are.

@@ -5,7 +5,7 @@ use kuryr::openstack::{Network, Port, Subnet, SubnetPool};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::host::{Cloud, Plan, id, taps};
+use crate::host::{Cloud, Plan, Trouble, id, taps};
 
 async fn network_named(cloud: &Cloud, name: &str) -> Option<Network> {
     cloud.neutron.list::<Network>(&[("name", name)]).await.unwrap().pop()
@@ -72,6 +72,31 @@ async fn the_second_host_of_the_walkthrough_uses_the_network_of_the_first() {
         assert_eq!(count::<SubnetPool>(&cloud, &[("name", "kuryrPool-10.0.0.0/24")]).await, 0);
         assert_eq!((hosts[0].left(), hosts[1].left(), taps()), (0, 0, 0));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_that_leave_at_the_same_moment_leave_nothing() {
+    let cloud = Cloud::start().await;
+    let hosts = [cloud.host("one"), cloud.host("two")];
+    let networks = [id('a'), id('b')];
+    let range = "10.0.0.0/24";
+    let first = hosts[0].network(&networks[0], &[range]).await;
+    hosts[0].core.backlog_settled().await;
+    let uuid = network_named(&cloud, "kuryr-net-aaaaaaaa").await.unwrap().id.to_string();
+    let plan = Plan { ranges: &[range], options: &[("neutron.net.uuid", &uuid)], ..Plan::default() };
+    let second = hosts[1].create(&networks[1], &plan).await.unwrap();
+    hosts[1].core.backlog_settled().await;
+
+    // Both learn that the other is still there before either has gone.
+    cloud.trouble("GET", "/networks/", Trouble::Late);
+    let both_know = async {
+        cloud.held(2).await;
+        cloud.mend();
+    };
+    tokio::join!(hosts[0].remove(&networks[0], &first), hosts[1].remove(&networks[1], &second), both_know);
+    assert!(network_named(&cloud, "kuryr-net-aaaaaaaa").await.is_none(), "its last user is gone");
+    assert_eq!(count::<SubnetPool>(&cloud, &[("name", "kuryrPool-10.0.0.0/24")]).await, 0);
+    assert_eq!((hosts[0].left(), hosts[1].left()), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
