@@ -6,29 +6,29 @@ use std::{
     process::{Command, Stdio},
     sync::{Mutex, PoisonError, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How many characters of a refused line a message quotes.
 const LONGEST_QUOTE: usize = 300;
 
-/// How many of our programs are remembered. Their changes are heard within milliseconds, and a process id comes again much later.
-const REMEMBERED: usize = 64;
+/// How long our programs are remembered: longer than it takes to hear of their changes, shorter than until a process id comes again.
+const REMEMBERED: Duration = Duration::from_secs(10);
 
-/// The process ids of the programs that were run last.
-static OURS: Mutex<VecDeque<u32>> = Mutex::new(VecDeque::new());
+/// The process ids of the programs that were run last, oldest first.
+static OURS: Mutex<VecDeque<(Instant, u32)>> = Mutex::new(VecDeque::new());
 
 fn remember(id: u32) {
     let mut ours = OURS.lock().unwrap_or_else(PoisonError::into_inner);
-    if ours.len() == REMEMBERED {
+    while ours.front().is_some_and(|(since, _)| since.elapsed() > REMEMBERED) {
         ours.pop_front();
     }
-    ours.push_back(id);
+    ours.push_back((Instant::now(), id));
 }
 
 /// Whether the process is, or was lately, a program run by this module.
 pub(super) fn is_ours(id: u32) -> bool {
-    OURS.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
+    OURS.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|(_, ours)| *ours == id)
 }
 
 /// What a program left behind.

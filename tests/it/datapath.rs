@@ -1,8 +1,10 @@
 //! The embedded datapath, judged by packets that must and must not arrive.
 
 mod claims;
+mod faults;
 mod frames;
 mod groups;
+mod healing;
 mod probe;
 mod world;
 

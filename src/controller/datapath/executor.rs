@@ -78,9 +78,9 @@ pub fn links() -> Result<Vec<Link>, Error> {
 }
 
 impl Executor {
-    /// Whether the last sync left something undone; the log has it.
-    pub fn failing(&self) -> bool {
-        !self.problems.0.is_empty()
+    /// What the last sync left undone, one sentence for each object, with its id.
+    pub fn problems(&self) -> impl Iterator<Item = &str> {
+        self.problems.0.iter().map(String::as_str)
     }
 
     /// Somebody has touched iptables' FORWARD: the next sync looks after it.

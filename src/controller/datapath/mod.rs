@@ -186,7 +186,7 @@ fn work(
             let changed = executor.sync(&links, &snapshot, force)?;
             Ok((changed, snapshot))
         });
-        let mut failed = executor.failing();
+        let mut failed = executor.problems().next().is_some();
         match result {
             Ok((changed, snapshot)) if changed.is_empty() => known = Some(snapshot),
             Ok((changed, _)) => report(&changed),
