@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    ApiError, Error, secrets,
+    ApiError, Error,
+    keystone::{projects, users},
+    secrets,
     store::{self, Object, Store},
 };
 
@@ -33,13 +35,16 @@ pub fn identities(store: &Store, state_dir: &Path) -> Result<(), Error> {
     write(state_dir, ADMIN_PASSWORD, &admin_password)?;
     write(state_dir, SERVICE_PASSWORD, &service_password)?;
     let make = |tx: &Transaction<'_>| {
-        let role = add(tx, "roles", "admin", None)?;
-        add(tx, "roles", "member", None)?;
-        add(tx, "roles", "reader", None)?;
-        let admin_project = add(tx, "projects", "admin", None)?;
-        let kuryr_project = add(tx, "projects", "kuryr", None)?;
-        let admin = add(tx, "users", "admin", Some(&admin_hash))?;
-        let kuryr = add(tx, "users", "kuryr", Some(&service_hash))?;
+        let role = add(tx, "roles", "admin", complete_role)?;
+        add(tx, "roles", "member", complete_role)?;
+        add(tx, "roles", "reader", complete_role)?;
+        let admin_project = add(tx, "projects", "admin", projects::complete)?;
+        let kuryr_project = add(tx, "projects", "kuryr", projects::complete)?;
+        let admin = add(tx, "users", "admin", users::complete)?;
+        let kuryr = add(tx, "users", "kuryr", users::complete)?;
+        for (user, hash) in [(&admin, &admin_hash), (&kuryr, &service_hash)] {
+            tx.execute("UPDATE users SET password_hash = ? WHERE id = ?", (hash, user))?;
+        }
         for (user, project) in [(&admin, &admin_project), (&admin, &kuryr_project), (&kuryr, &kuryr_project)] {
             tx.execute("INSERT INTO role_assignments (user_id, project_id, role_id) VALUES (?, ?, ?)", (user, project, &role))?;
         }
@@ -54,27 +59,20 @@ fn write(state_dir: &Path, name: &str, text: &str) -> Result<(), Error> {
     open.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|source| Error::State { action: "write", path, source })
 }
 
-/// Adds a user, project or role of the domain `default`; its id.
-fn add(tx: &Transaction<'_>, table: &str, name: &str, password_hash: Option<&str>) -> Result<String, ApiError> {
-    let id = Uuid::new_v4().simple().to_string();
-    let domain = if table == "roles" { Value::Null } else { json!("default") };
-    let mut object = Object::new();
-    object.insert("id".into(), json!(id));
-    object.insert("name".into(), json!(name));
-    object.insert("domain_id".into(), domain);
-    object.insert("description".into(), json!(""));
-    object.insert("options".into(), json!({}));
-    if table != "roles" {
-        object.insert("enabled".into(), json!(true));
-    }
-    if table == "projects" {
-        object.insert("is_domain".into(), json!(false));
-        object.insert("parent_id".into(), json!("default"));
-        object.insert("tags".into(), json!([]));
-    }
+/// Adds a user, project or role; its id.
+fn add(tx: &Transaction<'_>, table: &str, name: &str, complete: fn(&mut Object) -> String) -> Result<String, ApiError> {
+    let mut object: Object = [("name".to_owned(), json!(name))].into_iter().collect();
+    let id = complete(&mut object);
     store::insert(tx, table, &["id", "name"], &object)?;
-    if let Some(hash) = password_hash {
-        tx.execute("UPDATE users SET password_hash = ? WHERE id = ?", (hash, &id))?;
-    }
     Ok(id)
+}
+
+/// Completes a new role, which belongs to no domain; its id.
+fn complete_role(role: &mut Object) -> String {
+    let id = Uuid::new_v4().simple().to_string();
+    role.insert("id".into(), json!(id));
+    role.insert("domain_id".into(), Value::Null);
+    role.insert("description".into(), json!(""));
+    role.insert("options".into(), json!({}));
+    id
 }

@@ -70,6 +70,15 @@ fn name_taken(error: rusqlite::Error, project: &Object) -> ApiError {
     taken(error, "project", &details)
 }
 
+/// Completes a new project with what every project has; its id.
+pub fn complete(project: &mut Object) -> String {
+    project.insert("parent_id".into(), json!(DOMAIN));
+    project.insert("is_domain".into(), json!(false));
+    project.entry("description").or_insert(json!(""));
+    project.entry("tags").or_insert(json!([]));
+    super::new_object(project)
+}
+
 async fn create(ask: Ask, body: Bytes) -> Reply {
     ask.answer(move |caller| {
         caller.must_be_admin("create_project")?;
@@ -86,13 +95,7 @@ async fn create(ask: Ask, body: Bytes) -> Reply {
                 _ => {}
             }
         }
-        super::new_object(&mut project);
-        for (name, value) in [("parent_id", json!(DOMAIN)), ("is_domain", json!(false))] {
-            project.insert(name.to_owned(), value);
-        }
-        for (name, value) in [("description", json!("")), ("tags", json!([]))] {
-            project.entry(name).or_insert(value);
-        }
+        complete(&mut project);
         store::insert(caller.tx, "projects", &["id", "name"], &project).map_err(|error| name_taken(error, &project))?;
         created(json!({"project": caller.shown("projects", project)}))
     })

@@ -102,6 +102,14 @@ fn name_taken(error: rusqlite::Error, user: &Object) -> ApiError {
     taken(error, "user", &format!("Duplicate entry found with name {} at domain ID {DOMAIN}", text(user, "name")))
 }
 
+/// Completes a new user with what every user has; its id.
+pub fn complete(user: &mut Object) -> String {
+    user.insert("password_expires_at".into(), Value::Null);
+    // As in Keystone, a user without a default project has no such field.
+    user.retain(|name, value| name != "default_project_id" || !value.is_null());
+    super::new_object(user)
+}
+
 async fn create(ask: Ask, body: Bytes) -> Reply {
     ask.answer(move |caller| {
         caller.must_be_admin("create_user")?;
@@ -111,10 +119,7 @@ async fn create(ask: Ask, body: Bytes) -> Reply {
             Some(domain) if domain != DOMAIN => return Err(not_found("domain", text(&user, "domain_id"))),
             _ => {}
         }
-        let id = super::new_object(&mut user);
-        user.insert("password_expires_at".into(), Value::Null);
-        // As in Keystone, a user without a default project has no such field.
-        user.retain(|name, value| name != "default_project_id" || !value.is_null());
+        let id = complete(&mut user);
         store::insert(caller.tx, "users", &["id", "name"], &user).map_err(|error| name_taken(error, &user))?;
         if let Some(password) = password {
             set_password(caller.tx, &id, password.as_str())?;
