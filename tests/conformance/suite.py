@@ -23,11 +23,11 @@ sys.dont_write_bytecode = True
 from engine import Engine  # noqa: E402
 from neutron import Neutron  # noqa: E402
 from node import Node  # noqa: E402
-from python_faults import PYTHON_FAULTS  # noqa: E402
+from python_faults import PYTHON_FAULTS, PYTHON_RACES  # noqa: E402
 from world import Skipped, World  # noqa: E402
 
 MODULES = ("protocol", "networks", "addresses", "endpoints", "existing", "ports", "two_hosts")
-FAULTS = {"none": {}, "python": PYTHON_FAULTS}
+FAULTS = {"none": ({}, {}), "python": (PYTHON_FAULTS, PYTHON_RACES)}
 
 
 def cases(words=()):
@@ -37,7 +37,7 @@ def cases(words=()):
         for name, function in vars(module).items():
             if name.startswith("case_"):
                 found[f"{module.__name__}.{name.removeprefix('case_')}"] = function
-    unknown = set(PYTHON_FAULTS) - set(found)
+    unknown = {*PYTHON_FAULTS, *PYTHON_RACES} - set(found)
     if unknown:
         sys.exit(f"python_faults.py names cases that are not there: {sorted(unknown)}")
     return {name: function for name, function in found.items() if not words or any(word in name for word in words)}
@@ -65,16 +65,17 @@ def run_case(function, engines, neutron):
     return wrong
 
 
-def judge(wrong, fault):
+def judge(name, wrong, faults, races):
     """The word in the table, and whether the suite may pass with it."""
-    if fault:
+    if name in races:
+        return ("lost the race" if wrong else "won the race"), True
+    if name in faults:
         return ("known fault", True) if wrong else ("LISTED, YET PASSES", False)
     return ("FAILS", False) if wrong else ("passes", True)
 
 
-def run(hosts, environment, faults=None, words=()):
+def run(hosts, environment, faults="none", words=()):
     """Runs the cases on `hosts`, pairs of a command prefix and an address; returns case → word of the table, and whether all is well."""
-    faults = faults or {}
     nodes = [Node(f"host {number}", prefix) for number, (prefix, _) in enumerate(hosts, 1)]
     table, well = {}, True
     try:
@@ -84,7 +85,7 @@ def run(hosts, environment, faults=None, words=()):
             began = time.monotonic()
             try:
                 wrong = run_case(function, engines, neutron)
-                table[name], fine = judge(wrong, faults.get(name))
+                table[name], fine = judge(name, wrong, *FAULTS[faults])
             except Skipped as reason:
                 wrong, table[name], fine = "", f"not run: {reason}", True
             well &= fine
@@ -105,7 +106,7 @@ def main():
     if len(given.plugin) != len(given.via):
         parser.error("each --plugin needs its --via")
     hosts = [(shlex.split(via), plugin) for via, plugin in zip(given.via, given.plugin)]
-    _, well = run(hosts, os.environ, FAULTS[given.faults], given.words)
+    _, well = run(hosts, os.environ, given.faults, given.words)
     return 0 if well else 1
 
 

@@ -7,7 +7,6 @@ import subprocess
 import time
 
 from node import Node
-from python_faults import PYTHON_FAULTS
 
 HERE = pathlib.Path(__file__).resolve().parent
 REPO = HERE.parent.parent
@@ -16,10 +15,11 @@ URI = "http://127.0.0.1:23750"
 
 
 class Target:
-    """`hosts` are pairs of a command prefix and the plugin's address there, `environment` has the OS_* variables of the cloud."""
+    """`hosts` are pairs of a command prefix and the plugin's address there, `environment` has the OS_* variables of the cloud, `faults` names
+    the list of known ones."""
 
-    def __init__(self, hosts, environment, faults=None):
-        self.hosts, self.environment, self.faults = hosts, environment, faults or {}
+    def __init__(self, hosts, environment, faults="none"):
+        self.hosts, self.environment, self.faults = hosts, environment, faults
 
 
 def binary():
@@ -73,7 +73,7 @@ def lab(cloud, plugin):
         )
         address = SOCKET if plugin == "kuryr" else URI
         hosts = [([tool, "exec", name], address) for name in ("network-1", "network-2")]
-        yield Target(hosts, exports(rc.stdout), PYTHON_FAULTS if plugin == "python" else {})
+        yield Target(hosts, exports(rc.stdout), "python" if plugin == "python" else "none")
     finally:
         if not was_up:
             subprocess.run([tool, "down"], check=True, stdin=subprocess.DEVNULL)

@@ -34,6 +34,8 @@ class World:
         self.engines, self.neutron = engines, neutron
         self.number = next(numbers)
         self.endpoints, self.networks, self.objects, self.sandboxes = [], [], [], []
+        agents = neutron.expect("GET", "/agents")["agents"]
+        self.with_dhcp_agent = any(agent["agent_type"] == "DHCP agent" and agent["alive"] for agent in agents)
         self.before = self.everything()
 
     @property
@@ -80,7 +82,17 @@ class World:
 
     def remove(self, network):
         self.networks.remove(network)
+        self.let_dhcp_settle(network)
         network.remove()
+
+    def let_dhcp_settle(self, network):
+        """Neutron's DHCP agent, when a network goes that it is about to serve, tries on for five minutes; and while all its threads do that,
+        no port of the cloud becomes ACTIVE."""
+        for found in self.neutron_networks(network) if self.with_dhcp_agent else []:
+            if any(subnet["enable_dhcp"] for subnet in self.neutron.list("subnet", network_id=found["id"])):
+                served = {"network_id": found["id"], "device_owner": "network:dhcp", "status": "ACTIVE"}
+                with contextlib.suppress(AssertionError):
+                    self.eventually(lambda served=served: self.neutron.list("port", **served), "")
 
     # What the operator has in Neutron beforehand
 
@@ -90,10 +102,12 @@ class World:
         return made
 
     def operators_network(self, *subnets, **fields):
-        """A network with a subnet for each dict of fields."""
-        name = f"operators-{self.number}"
-        network = self.make("network", name=name, **fields)
-        made = [self.make("subnet", network_id=network["id"], ip_version=6 if ":" in wanted["cidr"] else 4, **wanted) for wanted in subnets]
+        """A network with a subnet for each dict of fields; without DHCP, see let_dhcp_settle."""
+        network = self.make("network", name=f"operators-{self.number}", **fields)
+        made = []
+        for wanted in subnets:
+            family = 6 if ":" in wanted["cidr"] else 4
+            made.append(self.make("subnet", network_id=network["id"], ip_version=family, enable_dhcp=False, **wanted))
         return network, *made
 
     # What is seen in Neutron
@@ -157,6 +171,7 @@ class World:
         for endpoint in self.endpoints:
             endpoint.stop(strict=False)
         for network in self.networks:
+            self.let_dhcp_settle(network)
             network.remove(strict=False)
         for resource, identifier in reversed(self.objects):
             with contextlib.suppress(AssertionError):

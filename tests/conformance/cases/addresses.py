@@ -4,19 +4,8 @@ import concurrent.futures
 import ipaddress
 
 from engine import CallFailed, Endpoint, Range
+from expectations import expect_container_refused
 from world import check
-
-
-def expect_refused(world, network, words, **given):
-    before = {key for key in world.everything() if key[0] == "port"}
-    try:
-        world.start(network, **given)
-    except CallFailed as failure:
-        check(any(word in failure.text for word in words), f"the error names none of {words}: {failure.text[:300]}")
-        after = lambda: {key for key in world.everything() if key[0] == "port"}  # noqa: E731
-        world.eventually(lambda: after() <= before, "the refused container leaves no port behind")
-        return
-    raise AssertionError("was not refused")
 
 
 def case_addresses_are_neutrons(world):
@@ -46,18 +35,18 @@ def case_address_in_use_is_refused(world):
     network = world.network()
     first = world.start(network)
     port = world.port(first)
-    expect_refused(world, network, [first.ip()], ip=first.ip())
+    expect_container_refused(world, network, [first.ip()], ip=first.ip())
     check(world.neutron.show("port", port["id"])["device_id"] == first.id, "the first container's port belongs to another")
 
 
 def case_address_outside_is_refused(world):
     network = world.network()
-    expect_refused(world, network, ["192.0.2.9"], ip="192.0.2.9")
+    expect_container_refused(world, network, ["192.0.2.9"], ip="192.0.2.9")
 
 
 def case_gateway_as_an_address_is_refused(world):
     network = world.network()
-    expect_refused(world, network, [world.v4_gateway()], ip=world.v4_gateway())
+    expect_container_refused(world, network, [world.v4_gateway()], ip=world.v4_gateway())
 
 
 def case_released_address_is_free(world):

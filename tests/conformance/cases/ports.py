@@ -1,8 +1,7 @@
 """Ports that the operator, Zun or somebody else has made, chosen by `--ip` or `--mac-address`."""
 
-from addresses import expect_refused
 from engine import Range
-from existing import expect_untouched
+from expectations import expect_container_refused, expect_untouched
 from world import check, tags_of
 
 EXISTING = "kuryr.port.existing"
@@ -61,7 +60,7 @@ def case_device_id_is_kept(world):
 def case_port_of_a_machine_is_refused(world):
     """`--ip` of somebody's machine takes nothing away from it."""
     network, port = prepared(world, device_id="a-machine", device_owner="compute:nova")
-    expect_refused(world, network, [address(port)], ip=address(port))
+    expect_container_refused(world, network, [address(port)], ip=address(port))
     expect_untouched(world, "port", port)
 
 

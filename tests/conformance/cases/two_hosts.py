@@ -2,8 +2,8 @@
 
 import concurrent.futures
 
-from addresses import expect_refused
 from engine import DockerNetwork, Endpoint
+from expectations import expect_container_refused
 from sandbox import Sandbox
 from world import check
 
@@ -83,5 +83,5 @@ def case_addresses_of_hosts_are_apart(world):
     """`--ip` of a container on the other host is refused."""
     first, second = joined(world)
     one = world.start(first)
-    expect_refused(world, second, [one.ip()], ip=one.ip())
+    expect_container_refused(world, second, [one.ip()], ip=one.ip())
     check(world.port(one)["device_id"] == one.id, "the first container's port belongs to another")
