@@ -84,6 +84,11 @@ impl Limits {
         self.0.extend(limits);
     }
 
+    /// Whether there is a limit for `resource`.
+    pub fn is_limited(&self, resource: &str) -> bool {
+        self.0.get(resource).is_some_and(|limit| *limit >= 0)
+    }
+
     /// Whether `more` objects of `resource` fit beside the `used` ones; a resource without a quota always fits.
     ///
     /// # Errors

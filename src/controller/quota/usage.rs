@@ -61,7 +61,10 @@ pub fn used(tx: &Transaction<'_>, project: &str, resource: &str) -> rusqlite::Re
 /// # Errors
 /// [`QuotaError::Over`] inside.
 pub fn enforce(tx: &Transaction<'_>, project: &str, resource: &str, more: u64) -> rusqlite::Result<Result<(), QuotaError>> {
-    Ok(limits(tx, project)?.check(resource, used(tx, project, resource)?, more))
+    let limits = limits(tx, project)?;
+    // A count reads all of the project's objects: not for a limit that is none.
+    let used = if limits.is_limited(resource) { used(tx, project, resource)? } else { 0 };
+    Ok(limits.check(resource, used, more))
 }
 
 #[cfg(test)]

@@ -97,6 +97,13 @@ fn add(call: &Call<'_>, router: &Object, by: By) -> Result<Object, ApiError> {
             if gateway.is_empty() {
                 return Err(bad("Subnet for router interface must have a gateway IP"));
             }
+            // A guest on a shared network must not become its gateway.
+            if !call.context.owns(&subnet) {
+                return Err(bad(format!(
+                    "Cannot add interface to router because subnet {subnet_id} is not owned by project making the request"
+                )));
+            }
+            refuse_foreign_advertiser(&subnet)?;
             refuse_overlap(call, id, &subnet)?;
             let fixed_ips = json!([{"subnet_id": subnet_id, "ip_address": gateway}]);
             make_port(call, text(router, "project_id"), id, INTERFACE, text(&subnet, "network_id"), Some(&fixed_ips))
@@ -116,7 +123,9 @@ fn add(call: &Call<'_>, router: &Object, by: By) -> Result<Object, ApiError> {
                 return Err(bad("Router port must have at least one fixed IP"));
             }
             for subnet in subnets {
-                refuse_overlap(call, id, &SUBNETS.find(call, &subnet)?)?;
+                let subnet = SUBNETS.find(call, &subnet)?;
+                refuse_foreign_advertiser(&subnet)?;
+                refuse_overlap(call, id, &subnet)?;
             }
             port.insert("device_id".into(), json!(id));
             port.insert("device_owner".into(), json!(INTERFACE));
@@ -125,6 +134,17 @@ fn add(call: &Call<'_>, router: &Object, by: By) -> Result<Object, ApiError> {
             Ok(port)
         }
     }
+}
+
+/// Refuses a subnet whose router advertisements come from somebody else's router.
+fn refuse_foreign_advertiser(subnet: &Object) -> Result<(), ApiError> {
+    if text(subnet, "ipv6_address_mode").is_empty() || !text(subnet, "ipv6_ra_mode").is_empty() {
+        return Ok(());
+    }
+    Err(bad(format!(
+        "IPv6 subnet {} configured to receive RAs from an external router cannot be added to Neutron Router",
+        text(subnet, "id")
+    )))
 }
 
 /// Refuses a subnet that the router has, or whose addresses overlap with those of one that it has.

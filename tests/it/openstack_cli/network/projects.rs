@@ -101,6 +101,8 @@ async fn a_member_sees_its_own_and_what_is_shared_and_nothing_else() {
         assert!(err.contains("disallowed by policy"), "{command}: {err}");
     }
     shell.ok("router create --external-gateway outside mine").await;
+    let err = shell.refused("router add subnet mine shared").await;
+    assert!(err.contains("is not owned by project making the request"), "{err}");
     shell.ok("floating ip create outside").await;
     assert_eq!(shell.json("network agent list").await, json!([]));
     shell.close().await;
