@@ -15,7 +15,7 @@ use super::{
     error::ApiError,
     groups,
     networks::NETWORKS,
-    resource::{Call, Resource, as_is, flag, text},
+    resource::{Call, Resource, flag, text},
     store::{self, Object},
 };
 use crate::mac::MacAddr;
@@ -51,7 +51,7 @@ pub const PORTS: Resource = Resource {
     create,
     update,
     delete,
-    before_list: as_is,
+    before_list: addresses::holders,
     view,
 };
 

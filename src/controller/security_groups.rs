@@ -35,14 +35,14 @@ pub const SECURITY_GROUPS: Resource = Resource {
 };
 
 /// For the lists of groups and of rules: a project has its default group when it first looks, as in Neutron; an administrator may look at another project's.
-pub fn before_list(call: &Call<'_>, query: &Query) -> Result<(), ApiError> {
+pub fn before_list(call: &Call<'_>, query: &Query) -> Result<Option<Vec<String>>, ApiError> {
     let asked = query.iter().find(|(name, _)| name == "project_id" || name == "tenant_id").map(|(_, project)| project.as_str());
     let project = asked.filter(|_| call.context.admin).unwrap_or(&call.context.project);
     let mut query = call.tx.prepare_cached("SELECT EXISTS (SELECT 1 FROM projects WHERE id = ?)")?;
     if query.query_row([project], |row| row.get(0))? {
         groups::ensure_default(call.tx, project)?;
     }
-    Ok(())
+    Ok(None)
 }
 
 fn create(call: &Call<'_>, mut object: Object) -> Result<Object, ApiError> {

@@ -1,6 +1,6 @@
 //! The addresses of ports: which of its network's subnets a port gets them from, and that no two ports have the same.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 use rusqlite::OptionalExtension;
@@ -10,6 +10,7 @@ use crate::{
     controller::{
         alloc,
         error::ApiError,
+        query::Query,
         resource::{Call, text},
         routers::INTERFACE,
         store::{self, Object},
@@ -22,6 +23,23 @@ use crate::{
 pub struct FixedIp {
     subnet: String,
     ip: IpAddr,
+}
+
+/// For a list of ports: the ports that have one of the addresses it asks for, oldest first; all when it asks for none.
+pub fn holders(call: &Call<'_>, query: &Query) -> Result<Option<Vec<String>>, ApiError> {
+    let asked = query.iter().filter(|(name, _)| name == "fixed_ips").filter_map(|(_, filter)| filter.strip_prefix("ip_address="));
+    // What is no address is nobody's.
+    let asked: Vec<Option<IpAddr>> = asked.map(|text| text.parse().ok()).collect();
+    if asked.is_empty() {
+        return Ok(None);
+    }
+    let mut find = call.tx.prepare_cached("SELECT p.rowid, p.id FROM port_addresses a JOIN ports p ON p.id = a.port_id WHERE a.ip = ?")?;
+    let mut found = BTreeMap::new();
+    for ip in asked.into_iter().flatten() {
+        let rows = find.query_map([alloc::number(ip).to_be_bytes()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
+        found.extend(rows.collect::<Result<Vec<_>, _>>()?);
+    }
+    Ok(Some(found.into_values().collect()))
 }
 
 /// `fixed_ips` as the API shows it.
