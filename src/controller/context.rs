@@ -18,36 +18,45 @@ pub struct Context {
     pub project: String,
     /// Whether the token carries the role `admin`.
     pub admin: bool,
+    /// Whether it carries the role `member`, as administrators' tokens do: who has no more than `reader` changes nothing.
+    pub member: bool,
 }
 
 impl Context {
     /// The controller itself, acting for a project.
     pub fn internal(project: &str) -> Self {
-        Self { user: String::new(), project: project.to_owned(), admin: true }
+        Self { user: String::new(), project: project.to_owned(), admin: true, member: true }
     }
 
     /// Looks the request's token up; none, an unknown and an expired one are 401.
     pub fn of(tx: &Transaction<'_>, headers: &HeaderMap) -> Result<Self, ApiError> {
         let token = headers.get("x-auth-token").and_then(|value| value.to_str().ok()).ok_or_else(ApiError::unauthorized)?;
         let mut query = tx.prepare_cached(
-            "SELECT user_id, coalesce(project_id, ''), EXISTS (SELECT 1 FROM token_roles WHERE token_id = t.id AND name = 'admin')
+            "SELECT user_id, coalesce(project_id, ''), EXISTS (SELECT 1 FROM token_roles WHERE token_id = t.id AND name = 'admin'),
+             EXISTS (SELECT 1 FROM token_roles WHERE token_id = t.id AND name = 'member')
              FROM tokens t WHERE id = ?1 AND expires_at > ?2",
         )?;
         query
-            .query_row((token, seconds()), |row| Ok(Self { user: row.get(0)?, project: row.get(1)?, admin: row.get(2)? }))
+            .query_row((token, seconds()), |row| {
+                Ok(Self { user: row.get(0)?, project: row.get(1)?, admin: row.get(2)?, member: row.get(3)? })
+            })
             .optional()?
             .ok_or_else(ApiError::unauthorized)
     }
 
     /// Whether the caller may change the object.
     pub fn owns(&self, object: &Object) -> bool {
-        self.admin || object.get("project_id").and_then(|value| value.as_str()) == Some(self.project.as_str())
+        self.admin || self.member && self.is_of_project(object)
+    }
+
+    fn is_of_project(&self, object: &Object) -> bool {
+        object.get("project_id").and_then(|value| value.as_str()) == Some(self.project.as_str())
     }
 
     /// Whether the caller may see the object: its own, shared or external ones.
     pub fn sees(&self, object: &Object) -> bool {
         let flag = |name: &str| object.get(name) == Some(&json!(true));
-        self.owns(object) || flag("shared") || flag("router:external")
+        self.admin || self.is_of_project(object) || flag("shared") || flag("router:external")
     }
 }
 

@@ -24,6 +24,9 @@ pub struct Call<'a> {
     pub host: &'a str,
 }
 
+/// The ids of the only objects that can be in a list, or `None` when any may be.
+pub type Only = Option<Vec<String>>;
+
 /// A kind of object: its names, its attributes, and what is special about its life.
 #[derive(Debug)]
 pub struct Resource {
@@ -47,7 +50,7 @@ pub struct Resource {
     pub delete: fn(&Call<'_>, &Object) -> Result<(), ApiError>,
     /// Makes what a list must show although nobody has made it yet, and names the only objects that can be in it, when there is a faster way
     /// to them than to look at all.
-    pub before_list: fn(&Call<'_>, &Query) -> Result<Option<Vec<String>>, ApiError>,
+    pub before_list: fn(&Call<'_>, &Query) -> Result<Only, ApiError>,
     /// Adds what is not stored but computed, such as a network's subnets.
     pub view: fn(&Call<'_>, &mut Object) -> Result<(), ApiError>,
 }
@@ -69,7 +72,7 @@ pub fn merge(_call: &Call<'_>, mut object: Object, changes: Object) -> Result<Ob
 }
 
 /// A list that shows what is there.
-pub fn as_is(_call: &Call<'_>, _query: &Query) -> Result<Option<Vec<String>>, ApiError> {
+pub fn as_is(_call: &Call<'_>, _query: &Query) -> Result<Only, ApiError> {
     Ok(None)
 }
 
@@ -128,7 +131,7 @@ impl Resource {
         let mut object = for_create(self.attributes, call.context, item)?;
         let given = [object.remove("project_id"), object.remove("tenant_id")].into_iter().flatten().next();
         let project = given.map_or_else(|| call.context.project.clone(), |value| plain(&value));
-        if project != call.context.project && !call.context.admin {
+        if !call.context.member || project != call.context.project && !call.context.admin {
             return Err(ApiError::forbidden(&format!("rule:create_{}", self.singular)));
         }
         // Counted in the transaction that stores it, so that two creates cannot both take the last place.
@@ -212,7 +215,8 @@ impl Resource {
     /// DELETE on one object.
     pub fn remove(&self, call: &Call<'_>, id: &str) -> Result<(), ApiError> {
         let object = self.find(call, id)?;
-        if !call.context.owns(&object) && !self.owns_network(call, &object)? {
+        let allowed = call.context.owns(&object) || call.context.member && self.owns_network(call, &object)?;
+        if !allowed {
             return Err(ApiError::forbidden(&format!("rule:delete_{}", self.singular)));
         }
         (self.delete)(call, &object)?;

@@ -7,7 +7,7 @@ use super::{
     error::ApiError,
     groups::{self, DEFAULT_NAME},
     query::Query,
-    resource::{Call, Resource, merge, text},
+    resource::{Call, Only, Resource, merge, text},
     rule::Match,
     store::{self, Object},
 };
@@ -35,7 +35,7 @@ pub const SECURITY_GROUPS: Resource = Resource {
 };
 
 /// For the lists of groups and of rules: a project has its default group when it first looks, as in Neutron; an administrator may look at another project's.
-pub fn before_list(call: &Call<'_>, query: &Query) -> Result<Option<Vec<String>>, ApiError> {
+pub fn before_list(call: &Call<'_>, query: &Query) -> Result<Only, ApiError> {
     let asked = query.iter().find(|(name, _)| name == "project_id" || name == "tenant_id").map(|(_, project)| project.as_str());
     let project = asked.filter(|_| call.context.admin).unwrap_or(&call.context.project);
     let mut query = call.tx.prepare_cached("SELECT EXISTS (SELECT 1 FROM projects WHERE id = ?)")?;
@@ -108,7 +108,7 @@ mod tests {
     fn groups_and_rules_live_by_neutrons_rules() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("controller.db")).unwrap();
-        let context = Context { user: "u".to_owned(), project: "a".to_owned(), admin: false };
+        let context = Context { user: "u".to_owned(), project: "a".to_owned(), admin: false, member: true };
         store
             .transact(|tx| {
                 let call = Call { tx, context: &context, host: "here" };

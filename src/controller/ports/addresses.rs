@@ -11,7 +11,7 @@ use crate::{
         alloc,
         error::ApiError,
         query::Query,
-        resource::{Call, text},
+        resource::{Call, Only, text},
         routers::INTERFACE,
         store::{self, Object},
     },
@@ -26,7 +26,7 @@ pub struct FixedIp {
 }
 
 /// For a list of ports: the ports that have one of the addresses it asks for, oldest first; all when it asks for none.
-pub fn holders(call: &Call<'_>, query: &Query) -> Result<Option<Vec<String>>, ApiError> {
+pub fn holders(call: &Call<'_>, query: &Query) -> Result<Only, ApiError> {
     let asked = query.iter().filter(|(name, _)| name == "fixed_ips").filter_map(|(_, filter)| filter.strip_prefix("ip_address="));
     // What is no address is nobody's.
     let asked: Vec<Option<IpAddr>> = asked.map(|text| text.parse().ok()).collect();

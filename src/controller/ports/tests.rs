@@ -228,7 +228,7 @@ fn what_lifts_the_checks_of_a_shared_network_is_not_for_its_guests() {
     let mut cloud = Cloud::new();
     let share = format!("UPDATE networks SET document = json_set(document, '$.shared', json('true')) WHERE id = '{NET}'");
     cloud.store.transact(|tx| Ok(tx.execute(&share, [])?)).unwrap();
-    cloud.context = Context { user: "guest".to_owned(), project: "q".to_owned(), admin: false };
+    cloud.context = Context { user: "guest".to_owned(), project: "q".to_owned(), admin: false, member: true };
     let port = cloud.post(json!({"network_id": NET, "device_owner": "compute:kuryr", "fixed_ips": [{"subnet_id": V4}]})).unwrap();
     let mac = "02:00:00:00:00:0a";
     let forbidden = [
@@ -269,7 +269,7 @@ fn nobody_plugs_a_port_into_the_router_of_another_project() {
     let sql = "INSERT INTO routers (id, project_id, name, document) VALUES (?, 'q', '', ?)";
     let document = json!({"id": router, "project_id": "q"}).to_string();
     cloud.store.transact(|tx| Ok(tx.execute(sql, (router, document))?)).unwrap();
-    cloud.context = Context { user: "u".to_owned(), project: "p".to_owned(), admin: false };
+    cloud.context = Context { user: "u".to_owned(), project: "p".to_owned(), admin: false, member: true };
     for owner in ["network:router_interface", "network:router_gateway"] {
         let body = json!({"network_id": NET, "device_owner": owner, "device_id": router});
         assert_eq!(cloud.post(body).unwrap_err(), (409, "DeviceIDNotOwnedByTenant"), "{owner}");

@@ -63,7 +63,7 @@ async fn answer(
         let body = body_object(&body)?;
         let mut router = ROUTERS.find(call, &id)?;
         if !call.context.owns(&router) {
-            return Err(ApiError::not_found(ROUTERS.not_found, ROUTERS.title, &id));
+            return Err(ApiError::forbidden("rule:update_router"));
         }
         let by = match (text(&body, "subnet_id"), text(&body, "port_id")) {
             ("", "") => return Err(bad("Either subnet_id or port_id must be specified")),

@@ -7,16 +7,16 @@ use serde_json::{Value, json};
 use super::{assert_shows, names};
 use crate::{cloud::Cloud, openstack_cli::Shell};
 
-/// Leaves the user `kuryr` no other role than that of a plain member.
-fn demote(controller: &Controller) {
-    let sql = "UPDATE role_assignments SET role_id = (SELECT id FROM roles WHERE name = 'member')
+/// Leaves the user `kuryr` no other role than this one.
+fn demote(controller: &Controller, role: &str) {
+    let sql = "UPDATE role_assignments SET role_id = (SELECT id FROM roles WHERE name = ?)
                WHERE user_id = (SELECT id FROM users WHERE name = 'kuryr')";
-    controller.store().transact(|tx| Ok(tx.execute(sql, [])?)).unwrap();
+    controller.store().transact(|tx| Ok(tx.execute(sql, [role])?)).unwrap();
 }
 
 /// A shell of that member.
 fn member(cloud: &Cloud) -> Option<Shell> {
-    demote(&cloud.controller);
+    demote(&cloud.controller, "member");
     let credentials = cloud.controller.service_credentials().unwrap();
     Shell::user(cloud, &credentials.username, &credentials.password)
 }
@@ -113,7 +113,7 @@ async fn a_member_sees_its_own_and_what_is_shared_and_nothing_else() {
 async fn refusals_have_neutrons_form_and_names() {
     let cloud = Cloud::start().await;
     let admin = cloud.admin().await;
-    demote(&cloud.controller);
+    demote(&cloud.controller, "member");
     let credentials = cloud.controller.service_credentials().unwrap();
     let (_, token, login) = cloud.login("kuryr", "kuryr", &credentials.password).await;
     let (token, own) = (token.unwrap(), login["token"]["project"]["id"].clone());
@@ -163,5 +163,40 @@ async fn refusals_have_neutrons_form_and_names() {
         let error = &answer["NeutronError"];
         assert_eq!((got, error["type"].as_str()), (status, Some(kind)), "{method} {path}: {answer}");
         assert!(!error["message"].as_str().unwrap().is_empty() && error["detail"] == "", "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_sees_its_project_and_changes_nothing() {
+    let cloud = Cloud::start().await;
+    let credentials = cloud.controller.service_credentials().unwrap();
+    let token = cloud.login("kuryr", "kuryr", &credentials.password).await.1.unwrap();
+    let make = async |kind: &str, body: Value| {
+        let (status, mut made) = cloud.call(&token, Method::POST, &format!("/networking/v2.0/{kind}s"), json!({kind: body})).await;
+        assert_eq!(status, 201, "{made}");
+        made[kind]["id"].take().as_str().unwrap().to_owned()
+    };
+    let network = make("network", json!({})).await;
+    let subnet = make("subnet", json!({"network_id": network, "ip_version": 4, "cidr": "10.1.0.0/24"})).await;
+    let router = make("router", json!({})).await;
+    let port = make("port", json!({"network_id": network})).await;
+    demote(&cloud.controller, "reader");
+    for path in ["networks", "ports", "routers", "subnets"] {
+        let (status, list) = cloud.call(&token, Method::GET, &format!("/networking/v2.0/{path}"), Value::Null).await;
+        assert_eq!((status, list[path].as_array().unwrap().is_empty()), (200, false), "{path}");
+    }
+    for (method, path, body) in [
+        (Method::POST, "networks".to_owned(), json!({"network": {}})),
+        (Method::POST, "ports".to_owned(), json!({"port": {"network_id": network}})),
+        (Method::POST, "subnets".to_owned(), json!({"subnet": {"network_id": network, "ip_version": 4, "cidr": "10.2.0.0/24"}})),
+        (Method::PUT, format!("networks/{network}"), json!({"network": {"name": "x"}})),
+        (Method::PUT, format!("networks/{network}/tags/x"), Value::Null),
+        (Method::PUT, format!("routers/{router}/add_router_interface"), json!({"subnet_id": subnet})),
+        (Method::PUT, format!("routers/{router}/add_extraroutes"), json!({"router": {"routes": []}})),
+        (Method::DELETE, format!("ports/{port}"), Value::Null),
+        (Method::DELETE, format!("routers/{router}"), Value::Null),
+    ] {
+        let (status, answer) = cloud.call(&token, method.clone(), &format!("/networking/v2.0/{path}"), body).await;
+        assert_eq!((status, &answer["NeutronError"]["type"]), (403, &json!("PolicyNotAuthorized")), "{method} {path}: {answer}");
     }
 }
