@@ -123,7 +123,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("kuryr.log");
         start(&Settings { file: Some(path.clone()), json: true, ..Settings::default() }).unwrap();
-        tracing::warn!(target: "kuryr::core", port = 7, who = "me", gone = true, "a \"quoted\"\nline");
+        tracing::warn!(target: "kuryr::core", port = 7, who = "me", gone = true, ms = 12_u128, "a \"quoted\"\nline");
         let text = std::fs::read_to_string(&path).unwrap();
         let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
         assert_eq!(text.lines().count(), 1);
@@ -133,7 +133,7 @@ mod tests {
         );
         assert_eq!(
             (&line["message"], &line["extra"]),
-            (&"a \"quoted\"\nline".into(), &serde_json::json!({"port": 7, "who": "me", "gone": true}))
+            (&"a \"quoted\"\nline".into(), &serde_json::json!({"port": 7, "who": "me", "gone": true, "ms": 12}))
         );
         assert!(line["asctime"].is_string() && line["created"].is_f64());
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use ipnet::Ipv4Net;
 
-use super::config::Files;
+use super::{config::Files, log};
 use crate::{
     app,
     config::Config,
@@ -79,11 +79,13 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         Some(Verb::Purge(files)) => return purge(&files),
         None => {}
     }
+    let Place { files, address } = args.place;
+    let config = Config::load(&files.sources())?;
+    log::start(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let address = args.place.address.listen;
-    let controller = Controller::open(args.place.settings()?)?;
+    let controller = Controller::open(address.settings(&config))?;
     runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind(address).await?;
+        let listener = tokio::net::TcpListener::bind(address.listen).await?;
         let _datapath = controller.start_datapath()?;
         let stop = async {
             // Without signals it runs until it is killed, which its database bears.

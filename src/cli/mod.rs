@@ -3,6 +3,7 @@
 pub mod config;
 mod controller;
 mod flags;
+mod log;
 mod serve;
 
 use std::{ffi::OsString, process::ExitCode};

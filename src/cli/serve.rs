@@ -1,7 +1,7 @@
 //! `kuryr serve`.
 
-use super::{config::Files, controller::Address};
-use crate::{app, config::Config, telemetry};
+use super::{config::Files, controller::Address, log};
+use crate::{app, config::Config};
 
 /// Arguments of `kuryr serve`.
 #[derive(Debug, clap::Args)]
@@ -18,17 +18,7 @@ pub(super) struct Args {
 /// Reads the configuration, sets up logging and runs the daemon until it is told to stop.
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let config = Config::load(&args.files.sources())?;
-    telemetry::start(&telemetry::Settings {
-        debug: config.log.debug,
-        file: config.log.file.clone(),
-        stderr: config.log.stderr,
-        json: config.log.json,
-        syslog: config.log.syslog.clone(),
-        levels: config.log.levels.clone(),
-    })?;
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
+    log::start(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let embedded = args.embedded.then(|| args.address.settings(&config));
     runtime.block_on(app::serve(config, embedded))?;

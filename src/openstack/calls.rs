@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use reqwest::Method;
 
-/// How many requests were sent, by method; for metrics, and for those who count calls per container.
+/// How many requests were made, by method; for metrics, and for those who count calls per container. One that is sent again after a broken
+/// connection counts once.
 #[derive(Debug, Default)]
 pub struct Calls {
     get: AtomicU64,

@@ -97,6 +97,15 @@ impl Visit for Fields {
         self.set(field, value.into());
     }
 
+    fn record_u128(&mut self, field: &Field, value: u128) {
+        // Times in milliseconds come so; JSON has no larger whole numbers that all readers take.
+        self.set(field, u64::try_from(value).map_or_else(|_| value.to_string().into(), Value::from));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.set(field, value.into());
+    }
+
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.set(field, value.into());
     }
