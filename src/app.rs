@@ -1,12 +1,14 @@
 //! The only place where parts meet: configuration, cloud session, core, listeners, drain.
 
 mod cloud;
+mod listeners;
+mod spec;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     task::JoinSet,
 };
@@ -19,7 +21,7 @@ use crate::{
         datapath::{self, Datapath},
     },
     core::{self, Core},
-    http::listen::{self, Listener},
+    http::{listen, tls},
     journal::{self, Journal},
     libnetwork::{self, Edge},
     metrics::Metrics,
@@ -28,6 +30,7 @@ use crate::{
 };
 
 pub use cloud::cloud_settings;
+pub use spec::Error as SpecError;
 
 /// The network to the outside that the embedded controller makes at first start.
 const EMBEDDED_EXTERNAL_NETWORK: &str = "kuryr";
@@ -52,6 +55,15 @@ pub enum Error {
     /// `kuryr_uri` names no address.
     #[error("[DEFAULT] kuryr_uri is '{0}'; write an address of this machine such as http://127.0.0.1:23750")]
     Uri(String),
+    /// `kuryr_uri` promises TLS, which is not set up.
+    #[error("[DEFAULT] kuryr_uri is '{0}', but enable_ssl is not set; set it, with ssl_cert_file and ssl_key_file, or write http://")]
+    UriWithoutTls(String),
+    /// TLS cannot be served.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+    /// The engine cannot be told of the address.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
     /// The embedded controller does not start.
     #[error(transparent)]
     Controller(#[from] controller::Error),
@@ -86,17 +98,14 @@ pub async fn serve(mut config: Config, embedded: Option<ControllerSettings>) -> 
     let neutron = Neutron::new(cloud)?;
     let core = Arc::new(Core::new(core_settings(&config), neutron, journal, &records));
     let edge = Edge::new(core.clone(), edge_settings(&config), Arc::new(Metrics::new()));
-    let mut listeners = Listener::inherited()?;
-    if listeners.is_empty() {
-        listeners.push(Listener::unix(&config.socket).await?);
-    }
-    if let Some(uri) = &config.kuryr_uri {
-        listeners.push(Listener::tcp(tcp_address(uri).await?).await?);
-    }
+    // The engine's plugin file goes when this does.
+    let listeners::Listeners { all: listeners, tls, spec: _spec } = listeners::open(&config).await?;
+    let hang_up = signal(SignalKind::hangup()).map_err(|source| Error::System { what: "listen for signals", source })?;
     let (stop, stopped) = watch::channel(false);
     let mut work = JoinSet::new();
     work.spawn(core.clone().run_backlog(stopped.clone()));
     work.spawn(core.clone().run_collector(stopped.clone()));
+    work.spawn(reload(hang_up, tls, stopped.clone()));
     for listener in listeners {
         let (router, stopped) = (edge.router(), stopped.clone());
         work.spawn(async move {
@@ -133,6 +142,21 @@ async fn embed(settings: ControllerSettings) -> Result<(CloudSettings, Datapath)
     Ok((cloud, datapath))
 }
 
+/// Reads the certificates again at every SIGHUP, until `stop` turns true.
+async fn reload(mut hang_up: Signal, tls: Option<Arc<tls::ServerTls>>, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            _ = hang_up.recv() => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        match tls.as_ref().map(|tls| tls.reload()) {
+            Some(Ok(())) => tracing::info!("the certificates were read again; new connections use them"),
+            Some(Err(error)) => tracing::error!("{error}; the certificates read before stay in use"),
+            None => tracing::info!("SIGHUP reads certificates again, and there are none without enable_ssl"),
+        }
+    }
+}
+
 /// Returns at the first SIGTERM or SIGINT.
 pub async fn await_signal() -> Result<(), Error> {
     let failed = |source| Error::System { what: "listen for signals", source };
@@ -143,12 +167,6 @@ pub async fn await_signal() -> Result<(), Error> {
         _ = interrupt.recv() => {}
     }
     Ok(())
-}
-
-async fn tcp_address(uri: &str) -> Result<SocketAddr, Error> {
-    let authority = uri.split_once("://").map_or(uri, |(_, rest)| rest).trim_end_matches('/');
-    let mut found = tokio::net::lookup_host(authority).await.map_err(|_| Error::Uri(uri.to_owned()))?;
-    found.next().ok_or_else(|| Error::Uri(uri.to_owned()))
 }
 
 fn edge_settings(config: &Config) -> libnetwork::Settings {

@@ -21,8 +21,10 @@ pub struct Config {
     pub enabled_port_drivers: Vec<String>,
     /// Whether exposed ports get a security group.
     pub process_external_connectivity: bool,
-    /// Certificate and key of the TLS listener when `enable_ssl` is set.
-    pub ssl: Option<(PathBuf, PathBuf)>,
+    /// The TLS listener when `enable_ssl` is set.
+    pub ssl: Option<Ssl>,
+    /// The file that tells the engine of the TCP address, if one is wanted.
+    pub spec: Option<Spec>,
     /// Directory of binding scripts.
     pub bindir: PathBuf,
     /// Prefix of the names of subnet pools.
@@ -49,6 +51,30 @@ pub struct Config {
     pub binding: Binding,
     /// What the operator should know but what does not stop the start.
     pub warnings: Vec<String>,
+}
+
+/// The files of the TLS listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ssl {
+    /// The server's certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Whose certificates a client must have, if it must have one.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// The file in which the engine finds the plugin's TCP address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spec {
+    /// Its path, which ends in `.spec` or `.json`.
+    pub file: PathBuf,
+    /// `CAFile` in it.
+    pub ca: Option<PathBuf>,
+    /// `CertFile` in it.
+    pub certificate: Option<PathBuf>,
+    /// `KeyFile` in it.
+    pub key: Option<PathBuf>,
 }
 
 /// Logging options that have an effect.

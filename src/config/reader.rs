@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{Auth, Binding, Config, Error, Log, Neutron, Origin, Secret, Settings, options};
+use super::{Auth, Binding, Config, Error, Log, Neutron, Origin, Secret, Settings, Spec, Ssl, options};
 
 /// Asks the settings by option name. A name that is not in the table would be unset; a test holds that there is none.
 pub(super) struct Reader<'a>(pub(super) &'a Settings);
@@ -143,7 +143,18 @@ impl Reader<'_> {
             enabled_drivers: self.list("binding", "enabled_drivers")?,
             link_iface: self.text("binding", "link_iface")?.unwrap_or_default(),
         };
-        let ssl = self.flag("DEFAULT", "enable_ssl")?.then_some((self.must("ssl_cert_file")?.into(), self.must("ssl_key_file")?.into()));
+        let file = |name: &str| Ok::<_, Error>(self.text("kuryr", name)?.map(PathBuf::from));
+        let ssl = Ssl {
+            certificate: self.must("ssl_cert_file")?.into(),
+            key: self.must("ssl_key_file")?.into(),
+            client_ca: file("ssl_client_ca_file")?,
+        };
+        let spec = match file("spec_file")? {
+            Some(path) => {
+                Some(Spec { file: path, ca: file("spec_ca_file")?, certificate: file("spec_cert_file")?, key: file("spec_key_file")? })
+            }
+            None => None,
+        };
         let host = match self.text("DEFAULT", "host")? {
             Some(host) => host,
             None => nix::unistd::gethostname().map(|h| h.to_string_lossy().into_owned()).unwrap_or_default(),
@@ -164,7 +175,8 @@ impl Reader<'_> {
             default_port_driver: self.must("default_port_driver")?,
             enabled_port_drivers: self.list("DEFAULT", "enabled_port_drivers")?,
             process_external_connectivity: self.flag("DEFAULT", "process_external_connectivity")?,
-            ssl,
+            ssl: self.flag("DEFAULT", "enable_ssl")?.then_some(ssl),
+            spec,
             bindir: self.must("bindir")?.into(),
             subnetpool_name_prefix: self.must("subnetpool_name_prefix")?,
             log,

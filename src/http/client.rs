@@ -135,7 +135,8 @@ fn with_identity(builder: rustls::ConfigBuilder<ClientConfig, WantsClientCert>, 
     Ok(builder.with_client_auth_cert(chain, key)?)
 }
 
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+/// The certificates of a PEM text, of which there must be one.
+pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let found: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
     if found.is_empty() { Err("there is no certificate in it".to_owned()) } else { Ok(found) }
 }

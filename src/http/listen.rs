@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -21,6 +22,8 @@ use tokio::{
     net::{TcpListener, UnixListener, UnixStream},
     sync::watch,
 };
+
+use super::tls::ServerTls;
 
 /// How long to rest when the system has no descriptor or memory left for a new connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -53,6 +56,8 @@ pub enum Listener {
     Unix(UnixSocket),
     /// An address; anybody who reaches it is served.
     Tcp(TcpListener),
+    /// An address where TLS is spoken.
+    Tls(TcpListener, Arc<ServerTls>),
 }
 
 /// A bound unix socket; the file we made for it, by path and inode, goes when this is dropped, unless another process has put its own there
@@ -137,8 +142,16 @@ impl Listener {
     /// The TCP address in use, with the port the system chose for port 0; none for a unix socket.
     pub fn tcp_address(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Tcp(listener) | Self::Tls(listener, _) => listener.local_addr().ok(),
             Self::Unix(_) => None,
+        }
+    }
+
+    /// The same listener, speaking TLS if it is one of TCP; a unix socket has its mode to keep others away.
+    pub fn over_tls(self, tls: Arc<ServerTls>) -> Self {
+        match self {
+            Self::Tcp(listener) | Self::Tls(listener, _) => Self::Tls(listener, tls),
+            Self::Unix(socket) => Self::Unix(socket),
         }
     }
 
@@ -149,8 +162,9 @@ impl Listener {
     pub async fn serve(self, router: Router, mut stop: watch::Receiver<bool>, drain: Duration) -> bool {
         let graceful = GracefulShutdown::new();
         loop {
+            let handshakes = stop.clone();
             let accepted = tokio::select! {
-                accepted = self.accept(&router, &graceful) => accepted,
+                accepted = self.accept(&router, &graceful, handshakes) => accepted,
                 _ = stop.wait_for(|stop| *stop) => break,
             };
             if let Err(error) = accepted {
@@ -162,7 +176,7 @@ impl Listener {
         tokio::time::timeout(drain, graceful.shutdown()).await.is_ok()
     }
 
-    async fn accept(&self, router: &Router, graceful: &GracefulShutdown) -> io::Result<()> {
+    async fn accept(&self, router: &Router, graceful: &GracefulShutdown, mut stop: watch::Receiver<bool>) -> io::Result<()> {
         match self {
             Self::Unix(socket) => {
                 let (stream, _) = socket.listener.accept().await?;
@@ -173,6 +187,22 @@ impl Listener {
                 // Replies are one small write each.
                 stream.set_nodelay(true)?;
                 tokio::spawn(connection(stream, router.clone(), graceful.watcher()));
+            }
+            Self::Tls(listener, tls) => {
+                let (stream, client) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                let (tls, router, watcher) = (tls.clone(), router.clone(), graceful.watcher());
+                tokio::spawn(async move {
+                    // A client in its handshake has asked for nothing yet, so that the end of the daemon does not wait for it.
+                    let accepted = tokio::select! {
+                        accepted = tls.accept(stream) => accepted,
+                        _ = stop.wait_for(|stop| *stop) => return,
+                    };
+                    match accepted {
+                        Ok(stream) => connection(stream, router, watcher).await,
+                        Err(error) => tracing::warn!(%client, %error, "no TLS connection was made"),
+                    }
+                });
             }
         }
         Ok(())

@@ -27,5 +27,6 @@ mod ovs;
 mod plugging;
 mod script;
 mod socket_activation;
+mod tls;
 mod two_hosts;
 mod wiring;
