@@ -37,7 +37,7 @@ def up(cloud, plugin, engine):
     root = roots.ensure(suite, say)
     engine_root = None if SUITE_OF_DOCKER[engine] == suite else roots.ensure(f"{SUITE_OF_DOCKER[engine]}-engine", say)
     if plugin == "python":
-        roots.ensure_python_plugin(suite, say)
+        plugins.prepare(suite, say)
     program = plugins.binary(say) if plugin == "kuryr" else None
 
     say("Three nodes on a wire")

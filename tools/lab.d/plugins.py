@@ -13,14 +13,20 @@ CONF = "/etc/kuryr/kuryr.conf"
 SPEC = "/etc/docker/plugins/kuryr.spec"
 SOCKET = "/run/docker/plugins/kuryr.sock"
 URI = "http://127.0.0.1:23750"
-PYTHON = "/opt/kuryr-python"
+VENV = "kuryr-python"
+PYTHON = f"/opt/{VENV}"
 
 
 def binds(suite):
     """What a network node sees of the machine's file system for the plugin's sake: the venv, which may be filled later."""
-    place = roots.python_plugin(suite)
+    place = roots.venv(VENV, suite)
     place.mkdir(parents=True, exist_ok=True)
     return [(place, PYTHON)]
+
+
+def prepare(suite, say):
+    """The Python plugin, installed once."""
+    roots.ensure_venv(VENV, suite, ["kuryr-libnetwork"], say)
 
 
 def credentials():

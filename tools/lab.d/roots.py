@@ -25,6 +25,7 @@ PACKAGES = {
     "bookworm-engine": f"{BASE} {ENGINE}",
     "trixie-engine": f"{BASE} {ENGINE} docker-cli",
     "sid-engine": f"{BASE} {ENGINE} docker-cli",
+    "bookworm-browser": f"{BASE} chromium chromium-driver python3-selenium fonts-dejavu-core",
 }
 
 
@@ -48,7 +49,7 @@ def ensure(name, say):
         fcntl.flock(lock, fcntl.LOCK_EX)
         if complete.exists() and complete.read_text() == digest:
             return root
-        suite = name.removesuffix("-engine")
+        suite = name.partition("-")[0]
         if not (root / "var/lib/dpkg/status").exists() or (root / "debootstrap").exists():
             say(f"Making a Debian {suite} root in {root} (once, about a minute)")
             bootstrap(suite, root)
@@ -98,7 +99,7 @@ def install(root, packages):
 
 def chroot(root, *command, binds=()):
     """Runs a command in the root with network access. The mounts live in a namespace of the command and end with it."""
-    debs = CACHE / "debs" / root.name.removesuffix("-engine")
+    debs = CACHE / "debs" / root.name.partition("-")[0]
     debs.mkdir(parents=True, exist_ok=True)
     script = f"""set -e
         mount --make-rprivate /
@@ -116,20 +117,21 @@ def chroot(root, *command, binds=()):
     quiet(["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script, "lab", *command])
 
 
-def python_plugin(suite):
-    return CACHE / "python-plugin" / suite
+def venv(name, suite):
+    """Where the venv `name` for nodes of the suite lies; it is bound to /opt/NAME on them."""
+    return CACHE / "venvs" / suite / name
 
 
-def ensure_python_plugin(suite, say):
-    """A venv with kuryr-libnetwork from PyPI for nodes of the suite; it is bound to /opt/kuryr-python on them."""
-    place = python_plugin(suite)
+def ensure_venv(name, suite, packages, say):
+    """Packages from PyPI in a venv that is made with the suite's own Python."""
+    place = venv(name, suite)
     place.mkdir(parents=True, exist_ok=True)
-    with open(place.with_name(f"{suite}.lock"), "w") as lock:
+    with open(place.with_name(f"{name}.lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (place / "complete").exists():
-            say("Installing kuryr-libnetwork from PyPI (once, about a minute)")
-            pip = "python3 -m venv --clear /opt/kuryr-python && exec /opt/kuryr-python/bin/pip install --quiet kuryr-libnetwork"
-            chroot(path(suite), "sh", "-c", pip, binds=[(place, "/opt/kuryr-python")])
+            say(f"Installing {' '.join(packages)} from PyPI (once, about a minute)")
+            pip = f'python3 -m venv --clear /opt/{name} && exec /opt/{name}/bin/pip install --quiet "$@"'
+            chroot(path(suite), "sh", "-c", pip, "pip", *packages, binds=[(place, f"/opt/{name}")])
             (place / "complete").touch()
     return place
 
