@@ -10,10 +10,11 @@ use tokio::{
     sync::{Semaphore, watch},
     task::JoinSet,
 };
+use uuid::Uuid;
 
 use super::{
     Core,
-    record::{Entry, Task, Work},
+    record::{Entry, Made, Task, Work},
     state::{Retry, State},
 };
 
@@ -23,6 +24,18 @@ pub(super) const CALLS_AT_ONCE: usize = 4;
 const TASKS_AT_ONCE: usize = 64;
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(300);
+
+/// Keeps other tasks away from an object, and frees it whatever becomes of the work.
+struct Busy<'a> {
+    core: &'a Core,
+    key: Uuid,
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.core.state().busy.remove(&self.key);
+    }
+}
 
 impl Core {
     /// Works until `stop` turns true; then finishes the tasks that run and leaves the others to the next start.
@@ -88,13 +101,14 @@ impl Core {
     }
 
     async fn finish(&self, task: Task) {
-        let outcome = self.work(&task.work).await;
+        let _busy = Busy { core: self, key: task.work.key() };
+        let first_try = task.id >= self.first_task && !self.state().retries.contains_key(&task.id);
+        let outcome = self.work(&task.work, first_try).await;
         if outcome.is_ok() {
             self.commit_at_any_rate(vec![Entry::NoTask(task.id)]).await;
         }
-        let mut state = self.state();
-        state.busy.remove(&task.work.key());
         if let Err(error) = outcome {
+            let mut state = self.state();
             let attempts = state.retries.get(&task.id).map_or(1, |retry| retry.attempts + 1);
             let pause = (FIRST_RETRY * 2u32.saturating_pow(attempts - 1)).min(LAST_RETRY);
             state.retries.insert(task.id, Retry { attempts, due: Instant::now() + pause });
@@ -110,14 +124,25 @@ impl Core {
 }
 
 fn ready(state: &State, task: &Task) -> bool {
+    if matches!(task.work, Work::Seek { .. }) {
+        // The collector's.
+        return false;
+    }
     let key = task.work.key();
     let due = state.retries.get(&task.id).is_none_or(|retry| retry.due <= Instant::now());
     let first = state.tasks.values().find(|other| other.work.key() == key).is_none_or(|other| other.id == task.id);
-    due && first && !state.busy.contains(&key) && !waits_for_ports(state, &task.work)
+    due && first && !state.busy.contains(&key) && !waits_for_others(state, &task.work)
 }
 
-/// Neutron refuses to remove a network that has ports, so theirs come first.
-fn waits_for_ports(state: &State, work: &Work) -> bool {
-    let Work::RetireNetwork { network, .. } = work else { return false };
-    state.tasks.values().any(|task| matches!(&task.work, Work::RetirePort(port) if port.network == network.id))
+/// Neutron refuses to remove a network that has ports, and a subnet pool that has subnets, so theirs come first.
+fn waits_for_others(state: &State, work: &Work) -> bool {
+    let mut others = state.tasks.values().map(|task| &task.work);
+    match work {
+        Work::RetireNetwork { network, .. } => others.any(|other| matches!(other, Work::RetirePort(port) if port.network == network.id)),
+        // A subnet may be of a network that was never completed, and so stand in no record that tells its pool.
+        Work::RetirePool(_) => others.any(|other| {
+            matches!(other, Work::RetireNetwork { .. } | Work::RetireSubnet(_) | Work::Seek { made: Made::Subnet { .. }, .. })
+        }),
+        _ => false,
+    }
 }

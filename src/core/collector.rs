@@ -11,9 +11,10 @@ use super::{
     Core, Error,
     endpoint::on_blocking_thread,
     naming, now,
-    record::{Pool, Port, Work},
+    record::{Entry, Made, Pool, Port, Task, Work},
     request::DockerId,
     state::State,
+    work::kept_while_used,
 };
 use crate::{binding, openstack};
 
@@ -61,7 +62,48 @@ impl Core {
             tracing::info!(%network, "removing a network that the engine has given up");
             self.delete_network(&network).await?;
         }
+        self.seek(now).await?;
         self.collect_orphans(now, &linked).await
+    }
+
+    /// What requests may have made whose answers were lost. It bears the name that we gave it, and nobody has tagged it as theirs since.
+    async fn seek(&self, now: i64) -> Result<(), Error> {
+        let due: Vec<(u64, Made)> = {
+            let state = self.state();
+            let due = |task: &Task| match &task.work {
+                Work::Seek { made, since } if now - since > GRACE => Some((task.id, made.clone())),
+                _ => None,
+            };
+            state.tasks.values().filter_map(due).collect()
+        };
+        for (task, made) in due {
+            let mut entries = vec![Entry::NoTask(task)];
+            match made {
+                Made::Network(name) => {
+                    let found = self.neutron.list::<openstack::Network>(&[("name", &name)]).await?;
+                    for network in found.iter().filter(|network| network.tags.is_empty() && network.subnets.is_empty()) {
+                        tracing::info!(network = %network.id, name, "removing a network that was made when nobody waited for it any more");
+                        kept_while_used(self.neutron.delete::<openstack::Network>(network.id).await)?;
+                    }
+                }
+                Made::Subnet { network, name } => {
+                    let query = [("network_id", network.to_string()), ("name", name)];
+                    let query: Vec<_> = query.iter().map(|(key, value)| (*key, value.as_str())).collect();
+                    let found = self.neutron.list::<openstack::Subnet>(&query).await?;
+                    entries.extend(
+                        found.iter().filter(|subnet| subnet.tags.is_empty()).map(|subnet| self.promise(Work::RetireSubnet(subnet.id))),
+                    );
+                }
+                Made::SubnetPool(name) => {
+                    let found = self.neutron.list::<openstack::SubnetPool>(&[("name", &name)]).await?;
+                    let held = |id: Uuid| self.state().pools.values().any(|pool| pool.subnetpool == id || pool.namesake == Some(id));
+                    let unheld = found.iter().filter(|pool| pool.tags.is_empty() && !held(pool.id));
+                    entries.extend(unheld.map(|pool| self.promise(Work::RetirePool(pool.id))));
+                }
+            }
+            self.commit(entries).await?;
+        }
+        Ok(())
     }
 
     /// Ports made just before a crash, which the journal never heard of. Owner, host, name and an empty device together say that they

@@ -36,12 +36,13 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use serde_json::Value;
 use tokio::sync::{Notify, OnceCell, Semaphore};
 use uuid::Uuid;
 
 pub use self::error::Error;
 use self::{
-    record::{Entry, Key, Port, Task, Work},
+    record::{Entry, Key, Made, Port, Task, Work},
     state::State,
     turns::Turns,
     unplug::Unplug,
@@ -49,7 +50,7 @@ use self::{
 use crate::{
     binding,
     journal::{self, Journal, Record},
-    openstack::Neutron,
+    openstack::{self, Neutron, Resource},
 };
 
 /// What the configuration says about the core's behaviour; each field names its option.
@@ -88,6 +89,8 @@ pub struct Core {
     state: Mutex<State>,
     turns: Turns,
     next_task: AtomicU64,
+    /// The first task of this life of the daemon.
+    first_task: u64,
     /// Told whenever a task was promised or has ended.
     backlog: Notify,
     /// Lets a few calls of the backlog to the cloud run at once.
@@ -117,6 +120,7 @@ impl Core {
             state: Mutex::new(state),
             turns: Turns::default(),
             next_task: AtomicU64::new(next_task),
+            first_task: next_task,
             backlog: Notify::new(),
             cloud: Semaphore::new(backlog::CALLS_AT_ONCE),
             unplug: Unplug::default(),
@@ -193,6 +197,15 @@ impl Core {
         };
         self.commit(entries).await?;
         Ok(Some(()))
+    }
+
+    /// Creates an object in Neutron. When the answer does not come, the object may be there all the same, and is looked for later.
+    async fn create_or_seek<R: Resource>(&self, body: &Value, made: impl FnOnce() -> Made) -> Result<R, openstack::Error> {
+        let outcome = self.neutron.create(body).await;
+        if outcome.as_ref().is_err_and(openstack::Error::leaves_open) {
+            self.commit_at_any_rate(vec![self.promise(Work::Seek { made: made(), since: now() })]).await;
+        }
+        outcome
     }
 
     /// A task to put into a commit.

@@ -10,7 +10,7 @@ use super::{
     existing::{is_about_subnetpool, kuryr_made_network, kuryr_made_subnet},
     naming,
     options::Chosen,
-    record::{Entry, Network, Pool, Subnet, Work},
+    record::{Entry, Made, Network, Pool, Subnet, Work},
     request::{DockerId, IpamData, NetworkRequest},
 };
 use crate::openstack::{self, Router};
@@ -48,7 +48,10 @@ impl Core {
         }
         let found = match existing {
             Some(found) => found,
-            None => self.neutron.create(&network_body(&request, &chosen, mtu)).await?,
+            None => {
+                let made = || Made::Network(naming::network_name(&request.network));
+                self.create_or_seek(&network_body(&request, &chosen, mtu), made).await?
+            }
         };
         let mut network = Network {
             id: request.network.clone(),
@@ -269,17 +272,28 @@ impl Core {
     /// Makes one subnet and returns its id. Where another network of the same range has taken the place in kuryr's subnet pool, or its last
     /// user has just removed the pool, the subnet gets a pool of its own.
     async fn make_subnet(&self, network: &Network, range: &mut Range) -> Result<Uuid, Error> {
-        let subnet: openstack::Subnet = match self.neutron.create(&self.subnet_body(network, range)).await {
+        let subnet: openstack::Subnet = match self.create_subnet(network, range).await {
             Err(error) if range.pool.owned && range.source == Some(range.pool.subnetpool) && is_about_subnetpool(&error) => {
                 self.renew_subnetpool(&mut range.pool).await?;
                 range.source = Some(range.pool.subnetpool);
-                self.neutron.create(&self.subnet_body(network, range)).await?
+                self.create_subnet(network, range).await?
             }
             other => other?,
         };
         let id = subnet.id;
         range.subnet = Some(subnet);
         Ok(id)
+    }
+
+    async fn create_subnet(&self, network: &Network, range: &Range) -> Result<openstack::Subnet, openstack::Error> {
+        let body = self.subnet_body(network, range);
+        if network.joined {
+            let made = || Made::Subnet { network: network.neutron, name: subnet_name(range) };
+            self.create_or_seek(&body, made).await
+        } else {
+            // It goes with its network.
+            self.neutron.create(&body).await
+        }
     }
 
     async fn renew_subnetpool(&self, pool: &mut Pool) -> Result<(), Error> {
@@ -309,7 +323,7 @@ impl Core {
         let Range { pool, data, source, .. } = range;
         let cidr = pool.cidr;
         let mut body = json!({
-            "name": format!("{}{}", naming::SUBNET_PREFIX, data.pool_text),
+            "name": subnet_name(range),
             "network_id": network.neutron,
             "ip_version": if cidr.addr().is_ipv4() { 4 } else { 6 },
             "cidr": cidr,
@@ -370,6 +384,10 @@ fn settle_sources(ranges: &mut [Range]) {
             ranges.iter_mut().filter(same).for_each(|range| range.source = None);
         }
     }
+}
+
+fn subnet_name(range: &Range) -> String {
+    format!("{}{}", naming::SUBNET_PREFIX, range.data.pool_text)
 }
 
 /// Addresses of a range that no container may get.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     Core, Error, naming, now,
     options::Chosen,
-    record::{Entry, Pool, Work},
+    record::{Entry, Made, Pool, Work},
     request::{PoolGrant, PoolRequest},
 };
 use crate::openstack::{Subnet, SubnetPool};
@@ -140,7 +140,7 @@ impl Core {
     pub(super) async fn make_subnetpool(&self, cidr: IpNet, shared: bool, tag: Option<&str>) -> Result<Uuid, Error> {
         let name = naming::subnetpool_name(&self.settings.subnetpool_name_prefix, cidr);
         let body = json!({"name": name, "prefixes": [cidr], "default_prefixlen": cidr.prefix_len(), "shared": shared});
-        let id = self.neutron.create::<SubnetPool>(&body).await?.id;
+        let id = self.create_or_seek::<SubnetPool>(&body, || Made::SubnetPool(name.clone())).await?.id;
         if let Some(tag) = tag
             && let Err(error) = self.neutron.add_tag::<SubnetPool>(id, tag).await
         {

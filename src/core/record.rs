@@ -208,6 +208,13 @@ pub enum Work {
     },
     /// Take the security group for exposed ports off a port.
     Conceal(Uuid),
+    /// Remove what a request to Neutron may have made whose answer did not come. The collector does it, when whatever it was has had its time.
+    Seek {
+        /// What.
+        made: Made,
+        /// Unix time of the request, in seconds.
+        since: i64,
+    },
     /// Look in Neutron for an endpoint that was deleted and that the journal did not know, and part its port from it.
     LateEndpoint {
         /// The network.
@@ -228,6 +235,22 @@ pub enum Work {
     LateNetwork(DockerId),
 }
 
+/// What a request may have made, by the name that it gave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Made {
+    /// A network.
+    Network(String),
+    /// A subnet.
+    Subnet {
+        /// Its network.
+        network: Uuid,
+        /// Its name.
+        name: String,
+    },
+    /// A subnet pool.
+    SubnetPool(String),
+}
+
 impl Work {
     /// The Neutron object that it works on: tasks with the same key run one after the other.
     pub fn key(&self) -> Uuid {
@@ -236,6 +259,7 @@ impl Work {
             Self::UnplugPort(port) | Self::RetirePort(port) => port.id,
             Self::TagNetwork(network) | Self::RetireNetwork { network, .. } => network.neutron,
             Self::RetireSubnet(id) | Self::RetirePool(id) | Self::MarkPool(id) | Self::Conceal(id) | Self::Expose { port: id, .. } => *id,
+            Self::Seek { .. } => Uuid::max(),
             // In the engine's order: an endpoint before its address, and both before their network.
             Self::LateEndpoint { .. } | Self::LateAddress { .. } | Self::LatePool(_) | Self::LateNetwork(_) => Uuid::nil(),
         }
@@ -254,6 +278,9 @@ impl Work {
             Self::MarkPool(pool) => format!("tag subnet pool {pool}"),
             Self::Expose { port, .. } => format!("expose port {port}"),
             Self::Conceal(port) => format!("take exposed ports off port {port}"),
+            Self::Seek { made: Made::Network(name), .. } => format!("look for network '{name}', which may have been made"),
+            Self::Seek { made: Made::Subnet { name, .. }, .. } => format!("look for subnet '{name}', which may have been made"),
+            Self::Seek { made: Made::SubnetPool(name), .. } => format!("look for subnet pool '{name}', which may have been made"),
             Self::LateEndpoint { endpoint, .. } => format!("look for endpoint {endpoint}, which was deleted"),
             Self::LateAddress { pool, address } => format!("look for address {address} of pool {pool}, which was released"),
             Self::LatePool(pool) => format!("look for pool {pool}, which was released"),

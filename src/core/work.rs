@@ -15,7 +15,8 @@ use super::{
 use crate::openstack::{self, Router, SubnetPool};
 
 impl Core {
-    pub(super) async fn work(&self, work: &Work) -> Result<(), Error> {
+    /// `first_try` is false when an earlier try, in this life of the daemon or another, may have got half way.
+    pub(super) async fn work(&self, work: &Work, first_try: bool) -> Result<(), Error> {
         // Links first: any number of them goes at once, where calls to the cloud take turns.
         if let Work::UnplugPort(port) | Work::RetirePort(port) = work {
             self.unplug(port).await?;
@@ -24,6 +25,8 @@ impl Core {
         match work {
             Work::Expose { port, exposed } => self.expose(*port, exposed).await,
             Work::Conceal(port) => self.conceal(*port).await,
+            // The collector's.
+            Work::Seek { .. } => Ok(()),
             Work::LateEndpoint { .. } | Work::LateAddress { .. } | Work::LatePool(_) | Work::LateNetwork(_) => {
                 self.release_late(work).await
             }
@@ -33,7 +36,7 @@ impl Core {
                 gone(self.neutron.delete::<openstack::Port>(port.id).await)?;
                 if port.exposing { self.remove_exposing_groups(port.id).await } else { Ok(()) }
             }
-            Work::TagNetwork(network) => self.tag(network).await,
+            Work::TagNetwork(network) => self.tag(network, first_try).await,
             Work::RetireNetwork { network, pools } => self.retire_network(network, pools).await,
             Work::RetireSubnet(subnet) => kept_while_used(self.neutron.delete::<openstack::Subnet>(*subnet).await),
             Work::RetirePool(pool) => self.retire_pool(*pool).await,
@@ -60,7 +63,21 @@ impl Core {
         Ok(())
     }
 
-    async fn tag(&self, network: &Network) -> Result<(), Error> {
+    async fn tag(&self, network: &Network, first_try: bool) -> Result<(), Error> {
+        if first_try && !network.joined {
+            // Nobody else can know of the network yet, so that the tags may all be written at once.
+            let subnets = async {
+                for subnet in &network.subnets {
+                    let tags: Vec<String> = subnet_tags(subnet).into_iter().collect();
+                    self.neutron.set_tags::<openstack::Subnet>(subnet.id, &tags).await?;
+                }
+                Ok(())
+            };
+            let tags = network_tags(network);
+            return tokio::try_join!(self.neutron.set_tags::<openstack::Network>(network.neutron, &tags), subnets)
+                .map(drop)
+                .map_err(Error::from);
+        }
         if !network.joined {
             // One by one, since another host may have put its tags there before ours.
             for tag in network_tags(network) {
@@ -165,10 +182,9 @@ impl Core {
             let subnets: Vec<Uuid> = network.subnets.iter().map(|subnet| subnet.id).collect();
             return self.retire_router(router, &subnets).await;
         }
-        let Some(start) = naming::network_name_start(&found.name).filter(|_| network.joined && self.settings.external_network.is_some())
-        else {
-            return Ok(());
-        };
+        // Another host made it, or the answer to our request for it was lost.
+        let wanted = self.settings.external_network.is_some() && !network.internal;
+        let Some(start) = naming::network_name_start(&found.name).filter(|_| wanted) else { return Ok(()) };
         for router in self.neutron.list::<Router>(&[("name", &naming::router_name(start))]).await? {
             self.retire_router(router.id, &found.subnets).await?;
         }
@@ -211,7 +227,7 @@ fn subnet_tags(subnet: &Subnet) -> BTreeSet<String> {
 }
 
 /// What somebody else uses stays, and goes with that user.
-fn kept_while_used<T>(outcome: Result<T, openstack::Error>) -> Result<(), Error> {
+pub(super) fn kept_while_used<T>(outcome: Result<T, openstack::Error>) -> Result<(), Error> {
     match outcome {
         Err(error) if error.is_conflict() => Ok(()),
         outcome => gone(outcome),

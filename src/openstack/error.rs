@@ -152,6 +152,14 @@ impl Error {
         matches!(self, Self::Neutron { status: 409, .. })
     }
 
+    /// Whether the request may have been carried out all the same: its answer was lost, or a proxy answered in Neutron's place.
+    pub fn leaves_open(&self) -> bool {
+        match self {
+            Self::Timeout { .. } | Self::BadReply { .. } | Self::Broken { .. } => true,
+            _ => self.status().is_some_and(|status| (502..=504).contains(&status)),
+        }
+    }
+
     /// The id under which the cloud's logs tell more.
     pub fn request_id(&self) -> Option<&str> {
         match self {

@@ -5,6 +5,7 @@
 mod bad_input;
 mod binding;
 mod cloud;
+mod collector;
 mod controller_api;
 mod datapath;
 mod expose;

@@ -1,0 +1,145 @@
+//! What an engine was promised and never came for, and what crashes and lost answers leave behind, is found and given back; what is in use
+//! is not.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use kuryr::{
+    netlink::{Socket, Veth},
+    openstack::{Network, Neutron, Port},
+};
+use serde_json::json;
+
+use crate::host::{Cloud, HERE, Plan, Trouble, core_settings, endpoint, id, taps};
+
+/// Unix time in seconds, and a time after which the engine has had its chance.
+fn now_and_later() -> (i64, i64) {
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+    (now, now + 700)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promises_that_nobody_comes_for_are_taken_back() {
+    let cloud = Cloud::start().await;
+    let before = cloud.objects().await;
+    let host = cloud.host("one");
+    let (now, later) = now_and_later();
+    let pools = host.network(&id('a'), &["10.0.0.0/24"]).await;
+    let used = host.run(&id('a'), &id('b'), &pools[0]).await;
+    // An engine that died after RequestAddress, one that died after RequestPool, and one that gave up on a network before we had made it.
+    host.address(&pools[0], None).await.unwrap();
+    host.request_pool(Some("10.1.0.0/24"), &[]).await.unwrap();
+    let given_up = host.network(&id('c'), &["10.2.0.0/24"]).await;
+    host.core.release_pool(&given_up[0].id.to_string()).await.unwrap();
+    host.core.backlog_settled().await;
+
+    host.core.collect(now).await.unwrap();
+    host.core.backlog_settled().await;
+    let counts = host.core.counts();
+    assert_eq!((counts.pools, counts.networks, counts.ports), (3, 2, 2), "all of it is young");
+    host.core.collect(later).await.unwrap();
+    host.core.backlog_settled().await;
+    let counts = host.core.counts();
+    assert_eq!((counts.pools, counts.networks, counts.ports, counts.tasks), (1, 1, 1, 0));
+    assert_eq!((cloud.ports().await.len(), taps()), (1, 1), "what is in use stays");
+    host.remove_container(&id('a'), &id('b'), &pools[0], used).await;
+    host.remove(&id('a'), &pools).await;
+    assert_eq!((cloud.objects().await, host.left()), (before, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ports_that_a_crash_left_are_removed_when_nothing_speaks_for_them() {
+    let cloud = Cloud::start().await;
+    let host = cloud.host("one");
+    let (now, later) = now_and_later();
+    let pools = host.network(&id('a'), &["10.0.0.0/24"]).await;
+    host.core.backlog_settled().await;
+    let network = cloud.neutron.list::<Network>(&[("name", "kuryr-net-aaaaaaaa")]).await.unwrap()[0].id;
+    let ours = json!({"network_id": network, "name": "kuryr-unbound-port", "device_owner": "compute:kuryr", "binding:host_id": HERE});
+    let with = |key: &str, value: &str| {
+        let mut body = ours.clone();
+        body[key] = json!(value);
+        body
+    };
+    let orphan: Port = cloud.neutron.create(&ours).await.unwrap();
+    let linked: Port = cloud.neutron.create(&ours).await.unwrap();
+    let mut others = Vec::new();
+    for body in [with("binding:host_id", "elsewhere"), with("device_owner", "compute:nova"), with("device_id", "x"), with("name", "mine")] {
+        others.push(cloud.neutron.create::<Port>(&body).await.unwrap().id);
+    }
+    let tap = kuryr::binding::tap_name(linked.id);
+    let veth = Veth { name: &tap, peer: "far", ..Veth::default() };
+    Socket::open().unwrap().add_veth(&veth).unwrap();
+
+    host.core.collect(now).await.unwrap();
+    host.core.backlog_settled().await;
+    assert!(cloud.neutron.show::<Port>(orphan.id).await.is_ok(), "it is young");
+    host.core.collect(later).await.unwrap();
+    host.core.backlog_settled().await;
+    assert!(cloud.neutron.show::<Port>(orphan.id).await.unwrap_err().is_not_found());
+    for port in others.into_iter().chain([linked.id]) {
+        cloud.neutron.show::<Port>(port).await.unwrap();
+    }
+    Socket::open().unwrap().delete_link(&tap).unwrap();
+    host.core.collect(later).await.unwrap();
+    host.core.backlog_settled().await;
+    assert!(cloud.neutron.show::<Port>(linked.id).await.unwrap_err().is_not_found(), "nothing speaks for it any more");
+    drop(pools);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_made_after_its_answer_was_lost_is_found() {
+    let cloud = Cloud::start().await;
+    let theirs: Network = cloud.neutron.create(&json!({"name": "theirs"})).await.unwrap();
+    let before = cloud.objects().await;
+    let (now, later) = now_and_later();
+    let impatient = Neutron::new(cloud.settings(&[("timeout", "1")])).unwrap();
+    let host = cloud.host_with("one", impatient, core_settings());
+    for (path, plan) in [
+        ("/subnetpools", Plan { ranges: &["10.0.0.0/24"], ..Plan::default() }),
+        ("/networks", Plan { ranges: &["10.1.0.0/24"], ..Plan::default() }),
+        ("/subnets", Plan { ranges: &["10.2.0.0/24"], ..Plan::default() }),
+        ("/subnets", Plan { ranges: &["10.3.0.0/24"], options: &[("neutron.net.name", "theirs")], ..Plan::default() }),
+    ] {
+        cloud.trouble("POST", path, Trouble::Late);
+        let error = host.create(&id('a'), &plan).await.unwrap_err().to_string();
+        assert!(error.contains("gave no answer within 1s"), "{error}");
+        cloud.mend();
+        host.core.backlog_settled().await;
+    }
+    assert_ne!(cloud.objects().await, before, "all of it was made");
+    host.core.collect(now).await.unwrap();
+    assert_ne!(host.left(), 0, "somebody may still be at it");
+    host.core.collect(later).await.unwrap();
+    host.core.backlog_settled().await;
+    assert_eq!((cloud.objects().await, host.left()), (before, 0));
+    assert!(cloud.neutron.show::<Network>(theirs.id).await.unwrap().subnets.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_at_once_leave_nothing() {
+    let cloud = Cloud::start().await;
+    let before = cloud.objects().await;
+    let host = cloud.host("one");
+    let pools = host.network(&id('a'), &["10.0.0.0/24", "fd00:1::/64"]).await;
+    let containers: Vec<_> = (0..50).map(|n| kuryr::core::request::DockerId::parse(&format!("{n:064x}")).unwrap()).collect();
+    let mut running = tokio::task::JoinSet::new();
+    for container in containers {
+        // The engine asks for the addresses of a network's endpoints one after the other, and does the rest at once.
+        let v4 = host.address(&pools[0], None).await.unwrap();
+        let v6 = host.address(&pools[1], None).await.unwrap();
+        let (core, pools) = (host.core.clone(), pools.clone());
+        running.spawn(async move {
+            core.create_endpoint(endpoint(&id('a'), &container, Some(v4), Some(v6))).await.unwrap();
+            core.delete_endpoint(&id('a'), &container).await.unwrap();
+            core.release_address(&pools[0].id.to_string(), v4.addr()).await.unwrap();
+            core.release_address(&pools[1].id.to_string(), v6.addr()).await.unwrap();
+        });
+    }
+    while let Some(ended) = running.join_next().await {
+        ended.unwrap();
+    }
+    host.core.backlog_settled().await;
+    assert_eq!((cloud.ports().await.len(), taps(), host.core.counts().ports), (0, 0, 0));
+    host.remove(&id('a'), &pools).await;
+    assert_eq!((cloud.objects().await, host.left()), (before, 0));
+}
