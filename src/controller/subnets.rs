@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::{
-    attributes::{Attribute, Kind, Preset, computed, fixed, plain, writable},
+    attributes::{Attribute, Kind, Preset, fixed, plain, writable},
     error::ApiError,
     networks::NETWORKS,
     ports::addresses,
@@ -32,7 +32,6 @@ const ATTRIBUTES: &[Attribute] = &[
     writable("dns_nameservers", Kind::List, Preset::List),
     writable("host_routes", Kind::List, Preset::List),
     writable("enable_dhcp", Kind::Bool, Preset::True),
-    computed("shared"),
 ];
 
 /// `/v2.0/subnets`.
