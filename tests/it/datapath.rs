@@ -1,11 +1,14 @@
 //! The embedded datapath, judged by packets that must and must not arrive.
 
+mod beside_docker;
 mod claims;
 mod faults;
 mod frames;
+mod golden;
 mod groups;
 mod healing;
 mod probe;
+mod scale;
 mod world;
 
 use kuryr::{

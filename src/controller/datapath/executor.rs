@@ -66,6 +66,8 @@ impl Problems {
 #[derive(Debug, Default)]
 pub struct Executor {
     tables: Option<[Table; 2]>,
+    /// What they were made of.
+    seen: Option<(Snapshot, Sight)>,
     forward: Option<String>,
     routers: BTreeMap<Uuid, wires::Standing>,
     refused: BTreeSet<String>,
@@ -110,27 +112,28 @@ impl Executor {
                 "{id} has no traffic: its interface would have the same name as that of {other}, because their ids begin alike; delete it and make it again"
             ));
         }
+        // The tables depend on this no more, and a change of it must not make them anew.
+        snapshot.ports.values_mut().for_each(|port| port.active = false);
         let mut socket = Socket::open()?;
-        let now = socket.links()?;
         let plans: BTreeMap<Uuid, Plan> = snapshot.routers.iter().map(|(id, router)| (*id, router::plan(&snapshot, *id, router))).collect();
         self.routers.retain(|id, _| plans.contains_key(id));
         let mut sight = Sight { foreign: foreign_taps(before, &snapshot), ..Sight::default() };
         let mut standing = BTreeSet::new();
         for (id, plan) in &plans {
-            if self.routers.get(id).is_some_and(|router| router.stands(plan, &now)) {
+            if self.routers.get(id).is_some_and(|router| router.stands(plan, before)) {
                 standing.insert(*id);
                 sight.routers.extend(plan.interfaces.iter().map(|interface| interface.port));
             } else {
                 problems.note(
                     || format!("router {id} cannot be looked at"),
-                    wires::proven(plan, &now).map(|ports| sight.routers.extend(ports)),
+                    wires::proven(plan, before).map(|ports| sight.routers.extend(ports)),
                 );
             }
         }
         self.filter(&snapshot, &sight, &mut problems)?;
         self.forward(&snapshot, &mut problems)?;
 
-        let mut touched = bridges::bring_up(&mut socket, &now, &snapshot, &mut problems);
+        let mut touched = bridges::bring_up(&mut socket, before, &snapshot, &mut problems);
         touched |= bridges::remove_stale(&mut socket, before, &snapshot, &mut problems);
         let proven = sight.routers.clone();
         for (id, plan) in plans.iter().filter(|(id, _)| !standing.contains(id)) {
@@ -149,14 +152,19 @@ impl Executor {
         if sight.routers != proven {
             self.filter(&snapshot, &sight, &mut problems)?;
         }
-        touched |= bridges::plug_again(&mut socket, &now, &snapshot, &mut problems);
-        let links = if touched { socket.links()? } else { now };
+        touched |= bridges::plug_again(&mut socket, before, &snapshot, &mut problems);
+        let changed = if touched { statuses(&socket.links()?, wanted, &snapshot) } else { statuses(before, wanted, &snapshot) };
         self.tell(problems);
-        Ok(statuses(&links, wanted, &snapshot))
+        Ok(changed)
     }
 
     /// Loads what differs in the host's tables, or all of them where that cannot be told.
     fn filter(&mut self, snapshot: &Snapshot, sight: &Sight, problems: &mut Problems) -> Result<(), Error> {
+        if self.tables.is_some() && self.seen.as_ref().is_some_and(|(old, then)| old == snapshot && then == sight) {
+            self.name_refused(snapshot, problems);
+            return Ok(());
+        }
+        self.seen = Some((snapshot.clone(), sight.clone()));
         loop {
             let tables = filter::tables(snapshot, &Sight { refused: self.refused.clone(), ..sight.clone() });
             let result = self.load(&tables);
@@ -252,7 +260,7 @@ fn foreign_taps(links: &[Link], snapshot: &Snapshot) -> BTreeSet<String> {
     links
         .iter()
         .filter(|link| {
-            link.name.starts_with("tap") && link.master.is_some() && !bridges::plugged(links, link) && !ours.contains(&link.name)
+            link.name.starts_with("tap") && link.master.is_some() && !ours.contains(&link.name) && !bridges::plugged(links, link)
         })
         // The name goes into the ruleset's text, and the kernel allows nearly any byte in it.
         .filter(|link| link.name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')))
