@@ -130,6 +130,10 @@ impl Core {
 
 /// Whether the engine has given back all pools of the network and then not deleted it: it gave up before we had made the network.
 fn is_given_up(state: &State, network: &DockerId, now: i64) -> bool {
+    // One taken up from Neutron says nothing of what the engine has given back before it names its pools.
+    if state.networks.get(network).is_none_or(|network| network.subnets.iter().any(|subnet| subnet.pool == subnet.id)) {
+        return false;
+    }
     let mut pools = state.pools.values().filter(|pool| pool.network.as_ref() == Some(network)).peekable();
     pools.peek().is_some()
         && pools.all(|pool| pool.released && now - pool.granted > GRACE)

@@ -34,6 +34,9 @@ impl Core {
         let mut claimed = None;
         let dress = self.promise(Work::DressPort { port: port.id, endpoint: request.endpoint.clone() });
         self.change_port(port.id, |_, mut port| {
+            if let Some(other) = port.endpoint.as_ref().filter(|other| **other != request.endpoint) {
+                return Err(in_use(&network, &port, other));
+            }
             port.endpoint = Some(request.endpoint.clone());
             claimed = Some(port.clone());
             Ok(vec![Entry::Port(port), dress])
@@ -159,7 +162,7 @@ impl Core {
                 Error::Unknown(format!("address {ip} of network {} was not granted by kuryr, or was given back; try again", network.id))
             })?;
             if let Some(other) = &port.endpoint {
-                return Err(Error::Taken(format!("address {ip} of network {} is in use by endpoint {other}; choose another", network.id)));
+                return Err(in_use(network, &port, other));
             }
             ports.push(port);
         }
@@ -251,6 +254,12 @@ impl Port {
             project: self.project.clone(),
         }
     }
+}
+
+fn in_use(network: &Network, port: &Port, other: &DockerId) -> Error {
+    let addresses: Vec<String> = port.addresses.iter().map(|address| address.ip.to_string()).collect();
+    let addresses = addresses.join(", ");
+    Error::Taken(format!("address {addresses} of network {} is in use by endpoint {other}; choose another", network.id))
 }
 
 /// The answer to a call that the engine repeats must be the one it lost.

@@ -36,11 +36,11 @@ impl Core {
                 gone(self.neutron.delete::<openstack::Port>(port.id).await)?;
                 if port.exposing { self.remove_exposing_groups(port.id).await } else { Ok(()) }
             }
-            Work::TagNetwork(network) => self.tag(network, first_try).await,
+            Work::TagNetwork(network) => unless_gone(self.tag(network, first_try).await),
             Work::RetireNetwork { network, pools } => self.retire_network(network, pools).await,
             Work::RetireSubnet(subnet) => kept_while_used(self.neutron.delete::<openstack::Subnet>(*subnet).await),
             Work::RetirePool(pool) => self.retire_pool(*pool).await,
-            Work::MarkPool(pool) => full_at_worst(self.neutron.add_tag::<SubnetPool>(*pool, naming::EXISTING_POOL).await),
+            Work::MarkPool(pool) => unless_gone(full_at_worst(self.neutron.add_tag::<SubnetPool>(*pool, naming::EXISTING_POOL).await)),
         }
     }
 
@@ -224,6 +224,14 @@ fn network_tags(network: &Network) -> Vec<String> {
 /// The tags by which the engine's pool leads to its subnet.
 fn subnet_tags(subnet: &Subnet) -> BTreeSet<String> {
     [subnet.subnetpool, subnet.pool].iter().map(Uuid::to_string).collect()
+}
+
+/// An object that is gone needs no tags.
+fn unless_gone(outcome: Result<(), Error>) -> Result<(), Error> {
+    match outcome {
+        Err(Error::Cloud(error)) if error.is_not_found() => Ok(()),
+        outcome => outcome,
+    }
 }
 
 /// What somebody else uses stays, and goes with that user.

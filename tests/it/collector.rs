@@ -1,20 +1,17 @@
 //! What an engine was promised and never came for, and what crashes and lost answers leave behind, is found and given back; what is in use
 //! is not.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use kuryr::{
     netlink::{Socket, Veth},
     openstack::{Network, Neutron, Port},
 };
 use serde_json::json;
 
-use crate::host::{Cloud, HERE, Plan, Trouble, core_settings, endpoint, id, taps};
+use crate::host::{Cloud, HERE, Plan, Trouble, core_settings, endpoint, id, now, taps};
 
 /// Unix time in seconds, and a time after which the engine has had its chance.
 fn now_and_later() -> (i64, i64) {
-    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
-    (now, now + 700)
+    (now(), now() + 700)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
@@ -340,6 +340,11 @@ pub fn id(digit: char) -> DockerId {
 
 pub fn endpoint(network: &DockerId, endpoint: &DockerId, v4: Option<IpNet>, v6: Option<IpNet>) -> EndpointRequest {
     EndpointRequest { network: network.clone(), endpoint: endpoint.clone(), v4, v6, mac: None, options: Default::default() }
+}
+
+/// Unix time in seconds, as the collector counts it.
+pub fn now() -> i64 {
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
 }
 
 /// How many ports have their link.

@@ -7,7 +7,7 @@ use kuryr::{
     openstack::{Network, Subnet, SubnetPool},
 };
 
-use crate::host::{Cloud, endpoint, id, taps};
+use crate::host::{Cloud, Trouble, endpoint, id, taps};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_starts_with_one_call_and_leaves_nothing() {
@@ -48,6 +48,45 @@ async fn a_container_starts_with_one_call_and_leaves_nothing() {
     assert!(cloud.neutron.list::<Network>(&[("name", "kuryr-net-aaaaaaaa")]).await.unwrap().is_empty());
     assert!(cloud.neutron.list::<Subnet>(&[("name", "kuryr-subnet-10.0.0.0/24")]).await.unwrap().is_empty());
     assert!(cloud.neutron.list::<SubnetPool>(&[("name", "kuryrPool-10.0.0.0/24")]).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_an_operator_deletes_meanwhile_keeps_no_task_alive() {
+    let cloud = Cloud::start().await;
+    let host = cloud.host("one");
+    // Nobody writes the tags until the network is gone.
+    cloud.trouble("PUT", "/tags", Trouble::Answer(503, "busy"));
+    let pools = host.network(&id('a'), &["10.0.0.0/24"]).await;
+    let network = cloud.neutron.list::<Network>(&[("name", "kuryr-net-aaaaaaaa")]).await.unwrap()[0].id;
+    cloud.neutron.delete::<Network>(network).await.unwrap();
+    cloud.mend();
+    let limit = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
+    while host.core.counts().tasks > 0 {
+        assert!(tokio::time::Instant::now() < limit, "a task about a network that is gone does not end");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    host.remove(&id('a'), &pools).await;
+    assert_eq!(host.left(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_is_never_two_endpoints() {
+    let cloud = Cloud::start().await;
+    let host = cloud.host("one");
+    let pools = host.network(&id('a'), &["10.0.0.0/24"]).await;
+    for _ in 0..5 {
+        let address = host.address(&pools[0], None).await.unwrap();
+        let outcomes = ['b', 'c'].map(|container| host.core.create_endpoint(endpoint(&id('a'), &id(container), Some(address), None)));
+        let [one, two] = outcomes;
+        let (one, two) = tokio::join!(one, two);
+        assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
+        for container in ['b', 'c'] {
+            host.core.delete_endpoint(&id('a'), &id(container)).await.unwrap();
+        }
+        host.core.release_address(&pools[0].id.to_string(), address.addr()).await.unwrap();
+        host.core.backlog_settled().await;
+        assert_eq!((cloud.ports().await.len(), taps()), (0, 0));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

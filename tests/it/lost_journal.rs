@@ -9,7 +9,7 @@ use kuryr::{
 };
 use serde_json::json;
 
-use crate::host::{Cloud, Host, Plan, endpoint, id, taps};
+use crate::host::{Cloud, Host, Plan, endpoint, id, now, taps};
 
 /// Starts a container with an address of each family.
 async fn run(host: &Host, container: char, pools: &[PoolGrant]) -> [IpNet; 2] {
@@ -79,6 +79,33 @@ async fn everything_can_be_removed_that_was_there_before_the_loss() {
     host.core.release_address(&pools[0].id.to_string(), address.addr()).await.unwrap();
     host.remove(&id('a'), &pools).await;
     assert_eq!((cloud.objects().await, taps(), host.left()), (before, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_taken_up_again_stays_though_the_engine_says_no_more_of_it() {
+    let cloud = Cloud::start().await;
+    let host = cloud.host("one");
+    let pools = host.network(&id('a'), &["10.0.0.0/24"]).await;
+    let address = host.run(&id('a'), &id('b'), &pools[0]).await;
+    host.core.backlog_settled().await;
+    host.stop().await;
+    fs::remove_dir_all(cloud.journal("one")).unwrap();
+    let host = cloud.host("one");
+    // The engine names network and endpoint, and no pool.
+    host.core.delete_endpoint(&id('a'), &id('b')).await.unwrap();
+    host.core.backlog_settled().await;
+    assert_eq!(host.core.counts().networks, 1);
+    // The first round takes the port whose address was never given back, the second looks at a network without ports.
+    for _ in 0..2 {
+        host.core.collect(now() + 700).await.unwrap();
+        host.core.backlog_settled().await;
+    }
+    assert_eq!(cloud.neutron.list::<Network>(&[("name", "kuryr-net-aaaaaaaa")]).await.unwrap().len(), 1);
+    let again = host.run(&id('a'), &id('c'), &pools[0]).await;
+    host.remove_container(&id('a'), &id('c'), &pools[0], again).await;
+    host.core.release_address(&pools[0].id.to_string(), address.addr()).await.unwrap();
+    host.remove(&id('a'), &pools).await;
+    assert_eq!((cloud.ports().await.len(), host.left(), taps()), (0, 0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
