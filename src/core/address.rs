@@ -111,7 +111,11 @@ impl Core {
                 return Err(Error::Unknown(format!("no network uses address pool {} ({}) yet; create one first", pool.id, pool.cidr)));
             }
         };
-        check_host(ip, pool.cidr, if gateway { "gateway" } else { "address" })?;
+        let anycast = gateway && ip.is_ipv6() && ip == pool.cidr.network();
+        // The first address of an IPv6 range means its routers, and is the gateway that Neutron chooses by itself.
+        if !anycast {
+            check_host(ip, pool.cidr, if gateway { "gateway" } else { "address" })?;
+        }
         let answer = with_prefix(ip, pool.cidr);
         let _turn = self.turns.take(format!("pool {}", pool.id)).await;
         let mut pool = self.pool_and_network(pool.id)?.0;

@@ -114,14 +114,6 @@ def case_removal_twice(world):
     network.remove()
 
 
-def case_removal_in_the_old_order(world):
-    """DeleteNetwork before the pool's release, as kuryr-libnetwork's own tests have it."""
-    network = world.network()
-    world.engines[0].call("NetworkDriver.DeleteNetwork", {"NetworkID": network.id})
-    world.networks.remove(network)
-    network.release_ranges(strict=True)
-
-
 def case_equal_ranges_on_two_networks(world):
     """Neutron's networks may overlap, and the containers of one never see the other."""
     first, second = world.network(), world.network()
