@@ -134,7 +134,7 @@ fn delete(call: &Call<'_>, pool: &Object) -> Result<(), ApiError> {
         return Ok(());
     }
     let message = "Unable to delete subnet pool: Subnet pool has existing allocations.";
-    Err(ApiError::conflict("SubnetPoolDeleteError", message))
+    Err(ApiError::bad_request("SubnetPoolDeleteError", message))
 }
 
 /// Cuts a subnet for `project` out of the pool: the one wanted, or the first free one of the length.

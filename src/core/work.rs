@@ -237,7 +237,8 @@ fn unless_gone(outcome: Result<(), Error>) -> Result<(), Error> {
 /// What somebody else uses stays, and goes with that user.
 pub(super) fn kept_while_used<T>(outcome: Result<T, openstack::Error>) -> Result<(), Error> {
     match outcome {
-        Err(error) if error.is_conflict() => Ok(()),
+        // Of a subnet pool with subnets Neutron says 400.
+        Err(error) if error.is_conflict() || error.kind() == "SubnetPoolDeleteError" => Ok(()),
         outcome => gone(outcome),
     }
 }

@@ -76,7 +76,7 @@ async fn answer(
         store::replace(call.tx, ROUTERS.collection, ROUTERS.columns, &router)?;
         let subnets: Vec<&str> = fixed_ips(&port).map(|(subnet, _)| subnet).collect();
         let answer = json!({
-            "id": id, "tenant_id": router.get("project_id"), "project_id": router.get("project_id"),
+            "id": id, "tenant_id": router.get("project_id"),
             "port_id": port.get("id"), "network_id": port.get("network_id"), "subnet_id": subnets.first(), "subnet_ids": subnets,
         });
         Ok((StatusCode::OK, Some(answer), ROUTERS.collection))

@@ -1,5 +1,6 @@
 """Makes the same requests at one cloud after the other, and keeps the answers in a form in which they can be compared."""
 
+import json
 import re
 
 from neutron import COLLECTIONS, Neutron
@@ -29,7 +30,16 @@ class Recorder:
 
     def do(self, method, path, body=None):
         """Any request below /v2.0; returns the JSON of the answer."""
-        answer = self.neutron.request(method, path, body)
+        return self.record(method, path, body, self.neutron.request(method, path, body))
+
+    def identity(self, method, path, body=None, token=None):
+        """The same at Keystone, below /v3; `token` in place of the administrator's, "" for none."""
+        headers = {"Content-Type": "application/json", "X-Auth-Token": self.neutron.token if token is None else token}
+        text = body if body is None or isinstance(body, str) else json.dumps(body)
+        keystone = self.neutron.environment["OS_AUTH_URL"]
+        return self.record(method, path, body, self.neutron.node.request(keystone, method, path, text, headers))
+
+    def record(self, method, path, body, answer):
         self.number += 1
         label = f"{self.scenario} {self.number:02}: {method} {vary(path)}"
         if body is not None:
@@ -57,6 +67,12 @@ class Recorder:
 
     def remove(self, resource, thing):
         self.do("DELETE", f"/{COLLECTIONS[resource]}/{thing['id']}")
+
+    def discard(self, resource, thing):
+        """Removes an object that only one cloud may have made, without a record."""
+        if thing["id"] != "none":
+            self.neutron.delete(resource, thing["id"])
+            self.made.remove((resource, thing["id"]))
 
     def search(self, resource, query):
         return self.do("GET", f"/{COLLECTIONS[resource]}?{query}")
@@ -89,7 +105,10 @@ def vary(text):
 
 def normal(value):
     if isinstance(value, dict):
-        return {vary(key): "<number>" if key == "revision_number" else normal(inner) for key, inner in value.items()}
+        found = {vary(key): "<number>" if key == "revision_number" else normal(inner) for key, inner in value.items()}
+        if "security_group_rules" in found:
+            found["security_group_rules"].sort(key=lambda rule: (rule.get("direction", ""), rule.get("ethertype", ""), str(rule.get("protocol"))))
+        return found
     if isinstance(value, list):
         return [normal(inner) for inner in value]
     return vary(value) if isinstance(value, str) else value

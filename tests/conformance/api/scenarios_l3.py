@@ -46,14 +46,15 @@ def router_interfaces(cloud):
     port = cloud.make("port", network_id=network["id"], fixed_ips=[{"ip_address": "10.240.0.9"}])
     cloud.do("PUT", f"{path}/add_router_interface", {"port_id": port["id"]})
     cloud.do("PUT", f"{path}/remove_router_interface", {"port_id": port["id"]})
-    used = cloud.make("port", network_id=network["id"], device_id="machine", device_owner="compute:nova")
+    used = cloud.make("port", network_id=network["id"], device_id="machine", device_owner="compute:nova", fixed_ips=[{"ip_address": "10.240.0.10"}])
     cloud.do("PUT", f"{path}/add_router_interface", {"port_id": used["id"]})
 
 
 def router_gateway(cloud):
     outside = _outside(cloud, 1)
     inside, _ = _inside(cloud, 242)
-    router = cloud.make("router", name="router", external_gateway_info={"network_id": outside["id"]})
+    fixed = [{"ip_address": "198.18.1.9"}]
+    router = cloud.make("router", name="router", external_gateway_info={"network_id": outside["id"], "external_fixed_ips": fixed})
     cloud.change("router", router, external_gateway_info={"network_id": outside["id"], "enable_snat": False})
     cloud.change("router", router, external_gateway_info={"network_id": inside["id"]})
     cloud.change("router", router, external_gateway_info={"network_id": NOWHERE})

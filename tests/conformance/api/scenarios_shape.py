@@ -64,20 +64,21 @@ def lists(cloud):
     ours = "description=of%20the%20list"
     cloud.search("network", f"{ours}&sort_key=name&sort_dir=asc&fields=name")
     cloud.search("network", f"{ours}&sort_key=name&sort_dir=desc&fields=name&fields=status")
-    cloud.search("network", "name=list-a&name=list-b&sort_key=name&fields=name")
+    cloud.search("network", "name=list-a&name=list-b&sort_key=name&sort_dir=asc&fields=name")
     cloud.search("network", f"{ours}&limit=2&sort_key=name&sort_dir=asc&fields=name")
     cloud.search("network", "name=no-such-network")
     cloud.search("network", "name=")
     cloud.search("network", "colour=blue")
     cloud.search("network", "fields=colour")
-    cloud.search("network", f"{ours}&sort_key=colour")
+    cloud.search("network", f"{ours}&sort_key=colour&sort_dir=asc")
+    cloud.search("network", f"{ours}&sort_key=name")
     cloud.search("network", f"{ours}&sort_key=name&sort_dir=sideways")
     cloud.search("network", f"{ours}&limit=many")
     cloud.search("network", f"{ours}&limit=-1")
     cloud.search("network", f"{ours}&limit=1&marker={NOWHERE}")
     cloud.search("network", "admin_state_up=perhaps")
-    cloud.search("network", f"{ours}&admin_state_up=true&sort_key=name&fields=name")
-    cloud.search("network", f"{ours}&shared=False&sort_key=name&fields=name")
+    cloud.search("network", f"{ours}&admin_state_up=true&sort_key=name&sort_dir=asc&fields=name")
+    cloud.search("network", f"{ours}&shared=False&sort_key=name&sort_dir=asc&fields=name")
 
 
 def several_at_once(cloud):
