@@ -176,6 +176,8 @@ fn preset(preset: Preset) -> Option<Value> {
 /// Converts a value to its attribute's type, in Neutron's words where it cannot be.
 fn check(attribute: &Attribute, value: Value) -> Result<Value, ApiError> {
     let refused = |reason: String| Err(ApiError::invalid_input(attribute.name, reason));
+    // Neutron converts before it checks, and then no longer says which attribute it is about.
+    let unconverted = |reason: String| Err(ApiError::bad_request("InvalidInput", format!("Invalid input for operation: {reason}.")));
     match (attribute.kind, value) {
         (Kind::Text(limit), Value::String(text)) if text.chars().count() <= limit => Ok(Value::String(text)),
         (Kind::Text(limit), Value::String(text)) => refused(format!("'{text}' exceeds maximum length of {limit}")),
@@ -183,12 +185,12 @@ fn check(attribute: &Attribute, value: Value) -> Result<Value, ApiError> {
         (Kind::Text(_), other) => refused(format!("'{other}' is not a valid string")),
         (Kind::Bool, value) => match boolean(&value) {
             Some(flag) => Ok(Value::Bool(flag)),
-            None => refused(format!("'{}' cannot be converted to boolean", plain(&value))),
+            None => unconverted(format!("'{}' cannot be converted to boolean", plain(&value))),
         },
         (Kind::Integer | Kind::Id | Kind::Address, Value::Null) => Ok(Value::Null),
         (Kind::Integer, value) => match plain(&value).parse::<i64>() {
             Ok(number) => Ok(json!(number)),
-            Err(_) => refused(format!("'{}' is not an integer", plain(&value))),
+            Err(_) => unconverted(format!("'{}' is not an integer", plain(&value))),
         },
         (Kind::Id, value) => match Uuid::parse_str(&plain(&value)) {
             Ok(id) => Ok(json!(id.to_string())),

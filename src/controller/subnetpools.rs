@@ -52,7 +52,7 @@ fn update(call: &Call<'_>, mut pool: Object, changes: Object) -> Result<Object, 
     // Subnets of the pool may lie anywhere in the old prefixes.
     if !before.iter().all(|old| after.iter().any(|new| new.contains(old))) {
         let message = "Illegal subnetpool update : Existing prefixes must be a subset of the new prefixes.";
-        return Err(ApiError::bad_request("IllegalSubnetPoolUpdate", message));
+        return Err(ApiError::bad_request("IllegalSubnetPoolPrefixUpdate", message));
     }
     Ok(pool)
 }

@@ -162,8 +162,8 @@ fn update(call: &Call<'_>, mut subnet: Object, changes: Object) -> Result<Object
 fn check(subnet: &Object, cidr: IpNet) -> Result<(), ApiError> {
     let version = family(cidr.addr());
     let gateway = gateway(subnet);
-    let edge =
-        |ip: IpAddr| cidr.max_prefix_len() - cidr.prefix_len() > 1 && (ip == cidr.network() || version == 4 && ip == cidr.broadcast());
+    // The first address of an IPv6 range is that of its routers.
+    let edge = |ip: IpAddr| version == 4 && cidr.prefix_len() < 31 && (ip == cidr.network() || ip == cidr.broadcast());
     if let Some(ip) = gateway.filter(|ip| family(*ip) != version || edge(*ip)) {
         return Err(refused(format!("gateway_ip '{ip}' cannot be the gateway of {cidr}")));
     }
@@ -341,6 +341,7 @@ mod tests {
             ("10.0.0.0/31", Some("10.0.0.1"), "10.0.0.0-10.0.0.0"),
             ("10.0.0.7/32", None, "10.0.0.7-10.0.0.7"),
             ("fd00::/64", Some("fd00::1"), "fd00::2-fd00::ffff:ffff:ffff:ffff"),
+            ("fd00::/64", Some("fd00::"), "fd00::1-fd00::ffff:ffff:ffff:ffff"),
         ] {
             let pools = default_pools(cidr.parse().unwrap(), gateway.map(|ip| ip.parse().unwrap()));
             let shown: Vec<String> = pools.iter().map(|(start, end)| format!("{start}-{end}")).collect();

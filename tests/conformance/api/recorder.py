@@ -12,8 +12,14 @@ VARYING = (
     (re.compile(r"\b[0-9a-f]{32}\b"), "<id>"),
     (re.compile(r"\b(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\b"), "<mac>"),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?Z?"), "<time>"),
-    (re.compile(r"https?://[^/\"']+"), "<url>"),
+    (re.compile(r"https?://[^/\"']+(?:/identity|/networking)?"), "<url>"),
 )
+# Lists whose order means nothing, and the fields by which they are put into one.
+UNORDERED = {"security_group_rules", "roles", "catalog", "endpoints", "projects", "users"}
+ORDER = ("direction", "ethertype", "protocol", "type", "interface", "name")
+
+# The passwords of the two clouds differ, and a label is printed.
+SECRET = re.compile(r"(?<='password': ')[^']+")
 
 
 class Recorder:
@@ -34,7 +40,8 @@ class Recorder:
 
     def identity(self, method, path, body=None, token=None):
         """The same at Keystone, below /v3; `token` in place of the administrator's, "" for none."""
-        headers = {"Content-Type": "application/json", "X-Auth-Token": self.neutron.token if token is None else token}
+        own = self.neutron.token
+        headers = {"Content-Type": "application/json", "X-Auth-Token": own if token is None else token, "X-Subject-Token": own}
         text = body if body is None or isinstance(body, str) else json.dumps(body)
         keystone = self.neutron.environment["OS_AUTH_URL"]
         return self.record(method, path, body, self.neutron.node.request(keystone, method, path, text, headers))
@@ -43,7 +50,7 @@ class Recorder:
         self.number += 1
         label = f"{self.scenario} {self.number:02}: {method} {vary(path)}"
         if body is not None:
-            label += f" {vary(str(body))[:140]}"
+            label += f" {SECRET.sub('<secret>', vary(str(body)))[:160]}"
         try:
             found = answer.json()
         except ValueError:
@@ -106,8 +113,8 @@ def vary(text):
 def normal(value):
     if isinstance(value, dict):
         found = {vary(key): "<number>" if key == "revision_number" else normal(inner) for key, inner in value.items()}
-        if "security_group_rules" in found:
-            found["security_group_rules"].sort(key=lambda rule: (rule.get("direction", ""), rule.get("ethertype", ""), str(rule.get("protocol"))))
+        for key in UNORDERED & found.keys():
+            found[key] = sorted(found[key], key=lambda one: [str(one.get(field)) for field in ORDER])
         return found
     if isinstance(value, list):
         return [normal(inner) for inner in value]
