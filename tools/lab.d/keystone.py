@@ -47,7 +47,8 @@ def prepare(node, cache):
 
 
 def start(node):
-    wsgi.launch(node, "keystone", "/usr/bin/keystone-wsgi-public", [f"{node.address}:5000", f"{node.address}:35357"])
+    addresses = [f"{node.address}:5000", f"{node.address}:35357"]
+    wsgi.launch(node, "keystone", addresses, "--wsgi-file", "/usr/bin/keystone-wsgi-public")
     node.await_service("keystone", 180, "curl", "--silent", "--fail", "--output", "/dev/null", KEYSTONE)
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import time
 
+import dashboard
 import database
 import docker
 import keystone
@@ -28,7 +29,7 @@ def all_nodes():
     return {name: nodes.Node(name) for name in ADDRESS}
 
 
-def up(cloud, plugin, engine):
+def up(cloud, plugin, engine, with_dashboard):
     if os.getuid() != 0:
         raise LabError("needs root: it makes namespaces, mounts and links")
     suite = SUITE_OF_CLOUD[cloud]
@@ -38,18 +39,23 @@ def up(cloud, plugin, engine):
     engine_root = None if SUITE_OF_DOCKER[engine] == suite else roots.ensure(f"{SUITE_OF_DOCKER[engine]}-engine", say)
     if plugin == "python":
         plugins.prepare(suite, say)
+    if with_dashboard:
+        dashboard.prepare(suite, say)
     program = plugins.binary(say) if plugin == "kuryr" else None
 
     say("Three nodes on a wire")
     wire = nodes.Wire()
     wire.up()
     lab = all_nodes()
-    lab[CONTROLLER].up(wire, root)
+    lab[CONTROLLER].up(wire, root, binds=dashboard.binds(suite))
     for name in NETWORKERS:
         lab[name].up(wire, root, engine_root, plugins.binds(suite))
         if previous not in (None, plugin):
             plugins.exchange(lab[name], previous, plugin)
     start_cloud(importlib.import_module(cloud), lab, roots.tables(suite), plugin, program)
+    if with_dashboard:
+        dashboard.start(lab[CONTROLLER])
+        say("Horizon answers; `tools/lab topology` looks at it with a browser")
     say(f"Up: {cloud}, Docker {engine}, plugin {plugin}. Try `tools/lab openstack network agent list`")
 
 

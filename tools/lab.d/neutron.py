@@ -67,7 +67,8 @@ def start_eventlet(node):
 
 def start_uwsgi(node, *workers):
     """Later Neutrons: the API under uwsgi, and beside it programs such as neutron-rpc-server."""
-    wsgi.launch(node, "neutron-api", "/usr/bin/neutron-api", [f"{node.address}:9696"], " ".join(CONF_FILES))
+    program = ["--wsgi-file", "/usr/bin/neutron-api", "--pyargv", " ".join(CONF_FILES)]
+    wsgi.launch(node, "neutron-api", [f"{node.address}:9696"], *program)
     for worker in workers:
         node.launch(worker, worker, *CONF_FILES)
     await_api(node, "neutron-api")

@@ -97,8 +97,9 @@ def install(root, packages):
     chroot(root, "apt-get", "install", "--yes", *packages)
 
 
-def chroot(root, *command, binds=()):
-    """Runs a command in the root with network access. The mounts live in a namespace of the command and end with it."""
+def chroot(root, *command, binds=(), node=None):
+    """Runs a command in the root, with the machine's network or that of the node with this process, and returns what it printed. The
+    mounts live in a namespace of the command and end with it."""
     debs = CACHE / "debs" / root.name.partition("-")[0]
     debs.mkdir(parents=True, exist_ok=True)
     script = f"""set -e
@@ -114,7 +115,8 @@ def chroot(root, *command, binds=()):
     for outside, inside in binds:
         script += f"mkdir -p {root}{inside}; mount --bind {outside} {root}{inside}\n"
     script += f'exec chroot {root} "$@"'
-    quiet(["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script, "lab", *command])
+    network = ["nsenter", "--target", str(node), "--net"] if node else []
+    return quiet([*network, "unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script, "lab", *command])
 
 
 def venv(name, suite):
@@ -137,9 +139,10 @@ def ensure_venv(name, suite, packages, say):
 
 
 def quiet(command):
-    """Output is of interest only when the command fails."""
+    """Runs a command whose output a person need see only when it fails; returns it."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
     if done.returncode != 0:
         shown = " ".join(str(part) for part in command if "\n" not in str(part))
         raise LabError(f"{done.stdout[-6000:]}\nfailed with {done.returncode}: {shown}")
+    return done.stdout
