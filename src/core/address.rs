@@ -148,7 +148,7 @@ impl Core {
         let Some(ip) = wanted else {
             return match self.take_waiting(subnet).await? {
                 Some(ip) => Ok(ip),
-                None => self.new_port(network, subnet, None).await,
+                None => self.free_address(network, subnet).await,
             };
         };
         check_host(ip, subnet.cidr, "address")?;
@@ -268,6 +268,22 @@ impl Core {
             outcome?;
             return Ok(true);
         }
+    }
+
+    /// An address of Neutron's choice that is no auxiliary one: a subnet that was there before is not told of those, and gives them out too.
+    async fn free_address(&self, network: &Network, subnet: &Subnet) -> Result<IpAddr, Error> {
+        let mut auxiliary = Vec::new();
+        let outcome = loop {
+            match self.new_port(network, subnet, None).await {
+                // Held until another address is found, so that Neutron does not choose it again.
+                Ok(ip) if subnet.reserved.contains(&ip) => auxiliary.push(ip),
+                outcome => break outcome,
+            }
+        };
+        for ip in auxiliary {
+            self.release_known_address(subnet.pool, ip).await;
+        }
+        outcome
     }
 
     async fn new_port(&self, network: &Network, subnet: &Subnet, ip: Option<IpAddr>) -> Result<IpAddr, Error> {

@@ -198,6 +198,7 @@ pub struct Plan<'a> {
     pub gateway: Option<&'a str>,
     pub options: &'a [(&'a str, &'a str)],
     pub ipam_options: &'a [(&'a str, &'a str)],
+    pub aux_addresses: &'a [&'a str],
 }
 
 pub fn options(pairs: &[(&str, &str)]) -> DriverOptions {
@@ -254,7 +255,7 @@ impl Host {
                 pool: Some(grant.cidr),
                 pool_text: (*range).to_owned(),
                 gateway: (!gateway.is_unspecified()).then_some(gateway),
-                aux_addresses: vec![],
+                aux_addresses: plan.aux_addresses.iter().map(|address| address.parse().unwrap()).collect(),
             };
             if gateway.is_ipv4() { v4.push(data) } else { v6.push(data) }
         }

@@ -264,6 +264,30 @@ async fn several_ranges_of_a_family_make_one_network() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn auxiliary_addresses_of_an_operators_subnet_are_no_containers() {
+    let cloud = Cloud::start().await;
+    let host = cloud.host("one");
+    operators_network(&cloud, "theirs", "10.10.0.0/29", Some("10.10.0.1")).await;
+    let plan = Plan {
+        ranges: &["10.10.0.0/29"],
+        options: &[("neutron.net.name", "theirs")],
+        aux_addresses: &["10.10.0.2", "10.10.0.4", "10.10.0.6"],
+        ..Plan::default()
+    };
+    let pools = host.create(&id('a'), &plan).await.unwrap();
+    let mut granted = Vec::new();
+    for _ in 0..2 {
+        granted.push(host.address(&pools[0], None).await.unwrap().addr().to_string());
+    }
+    granted.sort();
+    assert_eq!(granted, ["10.10.0.3", "10.10.0.5"]);
+    let error = host.address(&pools[0], None).await.unwrap_err().to_string();
+    assert!(error.contains("No more IP addresses"), "{error}");
+    host.core.backlog_settled().await;
+    assert_eq!(cloud.ports().await.len(), 2, "the auxiliary ones are free for whoever they are meant for");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_list_of_tags_is_no_error() {
     let cloud = Cloud::start().await;
     let host = cloud.host("one");
