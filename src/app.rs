@@ -2,9 +2,10 @@
 
 mod cloud;
 mod listeners;
+mod monitoring;
 mod spec;
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
@@ -58,6 +59,9 @@ pub enum Error {
     /// `kuryr_uri` promises TLS, which is not set up.
     #[error("[DEFAULT] kuryr_uri is '{0}', but enable_ssl is not set; set it, with ssl_cert_file and ssl_key_file, or write http://")]
     UriWithoutTls(String),
+    /// `metrics_listen` names no place for it.
+    #[error("[kuryr] metrics_listen has '{0}'; write the absolute path of a unix socket, or a loopback address such as 127.0.0.1:9751")]
+    MetricsListen(String),
     /// TLS cannot be served.
     #[error(transparent)]
     Tls(#[from] tls::Error),
@@ -76,7 +80,7 @@ pub enum Error {
         /// What was tried.
         what: &'static str,
         /// What it said.
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 
@@ -96,11 +100,16 @@ pub async fn serve(mut config: Config, embedded: Option<ControllerSettings>) -> 
         None => (cloud_settings(&config, std::env::vars_os())?, None),
     };
     let neutron = Neutron::new(cloud)?;
+    let requests = neutron.requests().clone();
     let core = Arc::new(Core::new(core_settings(&config), neutron, journal, &records));
-    let edge = Edge::new(core.clone(), edge_settings(&config), Arc::new(Metrics::new()));
+    let metrics = Arc::new(Metrics::new().with(&requests, core.findings()));
+    let edge = Edge::new(core.clone(), edge_settings(&config), metrics.clone());
     // The engine's plugin file goes when this does.
     let listeners::Listeners { all: listeners, tls, spec: _spec } = listeners::open(&config).await?;
-    let hang_up = signal(SignalKind::hangup()).map_err(|source| Error::System { what: "listen for signals", source })?;
+    let unheard = |source| Error::System { what: "listen for signals", source };
+    let ended = await_signal().map_err(unheard)?;
+    let hang_up = signal(SignalKind::hangup()).map_err(unheard)?;
+    let monitors = monitoring::open(&config.metrics_listen).await?;
     let (stop, stopped) = watch::channel(false);
     let mut work = JoinSet::new();
     work.spawn(core.clone().run_backlog(stopped.clone()));
@@ -114,10 +123,17 @@ pub async fn serve(mut config: Config, embedded: Option<ControllerSettings>) -> 
             }
         });
     }
+    let monitored = monitoring::Monitored { metrics, core: core.clone(), requests };
+    for listener in monitors {
+        let (router, stopped) = (monitoring::router(monitored.clone()), stopped.clone());
+        work.spawn(async move {
+            listener.serve(router, stopped, DRAIN).await;
+        });
+    }
     // Without a service manager there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(socket = %config.socket.display(), "ready");
-    await_signal().await?;
+    ended.await;
     tracing::info!("stopping: finishing what runs");
     stop.send_replace(true);
     while work.join_next().await.is_some() {}
@@ -157,16 +173,16 @@ async fn reload(mut hang_up: Signal, tls: Option<Arc<tls::ServerTls>>, mut stop:
     }
 }
 
-/// Returns at the first SIGTERM or SIGINT.
-pub async fn await_signal() -> Result<(), Error> {
-    let failed = |source| Error::System { what: "listen for signals", source };
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+/// Takes SIGTERM and SIGINT over from now on; what it returns ends at the first of them.
+pub fn await_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 fn edge_settings(config: &Config) -> libnetwork::Settings {

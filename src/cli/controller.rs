@@ -87,10 +87,12 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(address.listen).await?;
         let _datapath = controller.start_datapath()?;
+        let ended = app::await_signal();
         let stop = async {
-            // Without signals it runs until it is killed, which its database bears.
-            if app::await_signal().await.is_err() {
-                std::future::pending::<()>().await;
+            match ended {
+                Ok(ended) => ended.await,
+                // It then runs until it is killed, which its database bears.
+                Err(_) => std::future::pending().await,
             }
         };
         controller.serve(listener, stop).await?;

@@ -41,6 +41,8 @@ pub struct Config {
     pub ovsdb_socket: PathBuf,
     /// Open vSwitch's integration bridge, where Neutron does not name it.
     pub ovs_bridge: String,
+    /// Paths and addresses where operators' tools are answered.
+    pub metrics_listen: Vec<String>,
     /// How long a call of the engine may take.
     pub request_timeout: Duration,
     /// What `[neutron]` says besides authentication.

@@ -233,6 +233,13 @@ pub static OPTIONS: &[Opt] = &[
     opt("kuryr", "spec_ca_file", Text, None, "CAFile in a .json spec_file: the authority of ssl_cert_file, as the engine finds it."),
     opt("kuryr", "spec_cert_file", Text, None, "CertFile in a .json spec_file: the certificate that the engine shows to kuryr."),
     opt("kuryr", "spec_key_file", Text, None, "KeyFile in a .json spec_file: the key of spec_cert_file."),
+    opt(
+        "kuryr",
+        "metrics_listen",
+        List,
+        Some("/run/kuryr/metrics.sock"),
+        "Where /metrics, /healthz and /readyz are answered: Unix sockets and loopback addresses such as 127.0.0.1:9751. Empty: nowhere.",
+    ),
     opt("kuryr", "request_timeout", Integer(1), Some("20"), "Seconds a call of the container engine may take."),
     opt(N, "enable_dhcp", Text, Some("True"), "enable_dhcp of new subnets: True or False."),
     opt(N, "default_subnetpool_v4", Text, Some("kuryr"), "Subnet pool for IPv4 networks without --subnet.").env("SUBNET_POOLS_V4"),

@@ -26,7 +26,9 @@ impl Core {
     /// Collects at start and then once a minute, until `stop` turns true.
     pub async fn run_collector(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         while !*stop.borrow() {
-            if let Err(error) = self.collect(now()).await {
+            let outcome = self.collect(now()).await;
+            self.findings.round(outcome.is_ok());
+            if let Err(error) = outcome {
                 tracing::warn!("could not look for left-over ports: {error}");
             }
             tokio::select! {
@@ -51,6 +53,9 @@ impl Core {
             let networks: Vec<DockerId> = state.networks.keys().filter(|network| is_given_up(&state, network, now)).cloned().collect();
             (ports, pools, networks)
         };
+        self.findings.found("port", ports.len());
+        self.findings.found("pool", pools.len());
+        self.findings.found("network", networks.len());
         for port in ports {
             // It may have got its endpoint while this round waited for its turn.
             self.change_port(port, |state, port| Ok(if port.endpoint.is_none() { self.retire(state, port) } else { Vec::new() })).await?;
@@ -121,6 +126,7 @@ impl Core {
             let linked = linked.contains(&binding::tap_name(port.id));
             if ours && old && port.device_id.is_empty() && !linked && !known(&port) {
                 tracing::info!(port = %port.id, "removing a port that a crash left behind");
+                self.findings.found("lost_port", 1);
                 self.commit(vec![self.promise(Work::RetirePort(Box::new(orphan(&port))))]).await?;
             }
         }

@@ -50,6 +50,7 @@ use self::{
 use crate::{
     binding,
     journal::{self, Journal, Record},
+    metrics::Findings,
     openstack::{self, Neutron, Resource},
 };
 
@@ -99,6 +100,7 @@ pub struct Core {
     /// Records that the journal could not take and that memory alone has, by kind and id.
     unwritten: Mutex<BTreeSet<Key>>,
     external_network: OnceCell<Uuid>,
+    findings: Findings,
 }
 
 impl Core {
@@ -126,6 +128,7 @@ impl Core {
             unplug: Unplug::default(),
             unwritten: Mutex::default(),
             external_network: OnceCell::new(),
+            findings: Findings::default(),
         }
     }
 
@@ -133,6 +136,17 @@ impl Core {
     pub fn counts(&self) -> Counts {
         let state = self.state();
         Counts { pools: state.pools.len(), networks: state.networks.len(), ports: state.ports.len(), tasks: state.tasks.len() }
+    }
+
+    /// How long ago the oldest unfinished task was promised.
+    pub fn oldest_task_age(&self) -> Duration {
+        let oldest = self.state().tasks.values().map(|task| task.promised).filter(|promised| *promised > 0).min();
+        oldest.and_then(|promised| u64::try_from(now() - promised).ok()).map_or(Duration::ZERO, Duration::from_secs)
+    }
+
+    /// What the collector found so far.
+    pub fn findings(&self) -> &Findings {
+        &self.findings
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -210,7 +224,7 @@ impl Core {
 
     /// A task to put into a commit.
     fn promise(&self, work: Work) -> Entry {
-        Entry::Task(Task { id: self.next_task.fetch_add(1, Ordering::Relaxed), work })
+        Entry::Task(Task { id: self.next_task.fetch_add(1, Ordering::Relaxed), promised: now(), work })
     }
 }
 

@@ -166,6 +166,9 @@ impl Port {
 pub struct Task {
     /// Ascending in the order of the promises.
     pub id: u64,
+    /// Unix time of the promise, in seconds; 0 from a journal that did not keep it.
+    #[serde(default)]
+    pub promised: i64,
     /// What.
     pub work: Work,
 }

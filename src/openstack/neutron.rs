@@ -18,6 +18,7 @@ use super::{
     settings::CloudSettings,
     types::Resource,
 };
+use crate::metrics::CloudRequests;
 
 /// A Neutron, with the session that opens it. Cheap to clone; clones share the token and the connections.
 #[derive(Clone)]
@@ -43,6 +44,11 @@ impl Neutron {
     /// Requests sent so far.
     pub fn calls(&self) -> &Calls {
         self.session.calls()
+    }
+
+    /// Requests sent so far, by what was asked and what came back.
+    pub fn requests(&self) -> &CloudRequests {
+        self.session.requests()
     }
 
     /// Gets a token and finds Neutron in the catalog, if that has not happened yet.

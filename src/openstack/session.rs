@@ -22,7 +22,7 @@ use super::{
     settings::{AuthMethod, CloudSettings, settings},
     transport::{Answer, Purpose, Transport},
 };
-use crate::http::client::ClientSettings;
+use crate::{http::client::ClientSettings, metrics::CloudRequests};
 
 /// How long before its end a token is renewed, unless it lives so short that a fifth of its life is less.
 const EARLY: Duration = Duration::from_secs(60);
@@ -98,6 +98,10 @@ impl Session {
 
     pub fn calls(&self) -> &Calls {
         &self.calls
+    }
+
+    pub fn requests(&self) -> &CloudRequests {
+        &self.transport.requests
     }
 
     /// Sends the call and gives back the body of a good answer; on 401 renews the token and tries once more. All of it within the

@@ -6,7 +6,10 @@ use reqwest::{Method, Request, RequestBuilder, Response, StatusCode};
 use tokio::time::{Instant, sleep};
 
 use super::error::Error;
-use crate::http::client::{self, ClientSettings};
+use crate::{
+    http::client::{self, ClientSettings},
+    metrics::{CloudRequests, Service},
+};
 
 /// The largest answer that is read. Ten thousand ports are about 15 MiB.
 const LARGEST: usize = 32 << 20;
@@ -18,6 +21,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// The HTTP client with the deadline of a call.
 pub(super) struct Transport {
     http: reqwest::Client,
+    /// Counts every attempt.
+    pub requests: CloudRequests,
     /// Upper bound of one call, with all that belongs to it.
     pub timeout: Duration,
 }
@@ -64,7 +69,7 @@ impl Purpose<'_> {
 
 impl Transport {
     pub fn new(settings: &ClientSettings) -> Result<Self, client::Error> {
-        Ok(Self { http: client::build(settings)?, timeout: settings.timeout })
+        Ok(Self { http: client::build(settings)?, requests: CloudRequests::default(), timeout: settings.timeout })
     }
 
     pub fn request(&self, method: Method, url: &str) -> RequestBuilder {
@@ -98,7 +103,10 @@ impl Transport {
         *request.timeout_mut() = Some(purpose.deadline.saturating_duration_since(started));
         let (method, service) = (request.method().clone(), purpose.service);
         let outcome = async { Answer::read(self.http.execute(request).await?).await }.await;
-        let ms = started.elapsed().as_millis();
+        let took = started.elapsed();
+        let asked = if service == "Keystone" { Service::Keystone } else { Service::Neutron };
+        self.requests.observe(asked, method.as_str(), path, outcome.as_ref().ok().map(|answer| answer.status.as_u16()), took);
+        let ms = took.as_millis();
         match &outcome {
             Ok(answer) => {
                 let request_id = answer.request_id.as_deref().unwrap_or("-");

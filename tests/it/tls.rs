@@ -2,17 +2,13 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::TcpStream,
     path::{Path, PathBuf},
-    process::{Child, ChildStderr, Command, Stdio},
     sync::Arc,
 };
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
@@ -20,6 +16,8 @@ use rustls::{
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::daemon::Daemon;
 
 const ADDRESS: &str = "127.0.0.1:23750";
 
@@ -58,50 +56,13 @@ impl Files {
     }
 }
 
-struct Daemon {
-    child: Child,
-    log: BufReader<ChildStderr>,
-}
-
-impl Daemon {
-    /// The daemon with TLS from `server.pem` and `server.key`.
-    #[allow(clippy::disallowed_methods, reason = "the test is about the program")]
-    fn start(files: &Files, options: &[(&str, &Path)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_kuryr"))
-            .args(["serve", "--embedded"])
-            .env("OS_KURYR__STATE_PATH", files.path("state"))
-            .env("OS_DEFAULT__ENABLE_SSL", "True")
-            .env("OS_DEFAULT__SSL_CERT_FILE", files.path("server.pem"))
-            .env("OS_DEFAULT__SSL_KEY_FILE", files.path("server.key"))
-            .envs(options.iter().map(|(name, value)| (format!("OS_KURYR__{name}"), value)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
-        Self { child, log }
-    }
-
-    /// Reads the log as far as a line with `text` in it.
-    fn logs(&mut self, text: &str) -> String {
-        let mut line = String::new();
-        while !line.contains(text) {
-            line.clear();
-            assert_ne!(self.log.read_line(&mut line).unwrap(), 0, "the daemon ended before it said '{text}'");
-        }
-        line
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
-    }
-
-    fn end(mut self) {
-        self.signal(Signal::SIGTERM);
-        std::io::copy(&mut self.log, &mut std::io::sink()).unwrap();
-        assert!(self.child.wait().unwrap().success());
-    }
+/// The daemon with TLS from `server.pem` and `server.key`.
+fn start(files: &Files, options: &[(&str, &Path)]) -> Daemon {
+    let (certificate, key) = (files.path("server.pem"), files.path("server.key"));
+    let mut environment = vec![("OS_DEFAULT__SSL_CERT_FILE", certificate.as_os_str()), ("OS_DEFAULT__SSL_KEY_FILE", key.as_os_str())];
+    environment.push(("OS_DEFAULT__ENABLE_SSL", "True".as_ref()));
+    environment.extend(options.iter().map(|(name, value)| (*name, value.as_os_str())));
+    Daemon::start(&files.path("state"), &["--embedded"], &environment)
 }
 
 type Connection = StreamOwned<ClientConnection, TcpStream>;
@@ -147,7 +108,7 @@ fn tls_is_spoken_and_nothing_else() {
     let files = Files::new();
     files.certificate("server", &files.authority("ca"));
     files.authority("other");
-    let mut daemon = Daemon::start(&files, &[]);
+    let mut daemon = start(&files, &[]);
     daemon.logs("ready");
     served(&mut connect(&files, "ca.pem", None));
     let plain = activate(&mut TcpStream::connect(ADDRESS).unwrap());
@@ -164,7 +125,7 @@ fn a_client_without_a_certificate_of_the_authority_is_refused() {
     files.certificate("server", &ca);
     files.certificate("engine", &ca);
     files.certificate("stranger", &other);
-    let mut daemon = Daemon::start(&files, &[("SSL_CLIENT_CA_FILE", &files.path("ca.pem"))]);
+    let mut daemon = start(&files, &[("OS_KURYR__SSL_CLIENT_CA_FILE", &files.path("ca.pem"))]);
     daemon.logs("ready");
     served(&mut connect(&files, "ca.pem", Some("engine")));
     for (identity, alert) in [(None, "CertificateRequired"), (Some("stranger"), "UnknownCA")] {
@@ -180,7 +141,7 @@ fn certificates_change_at_sighup_for_new_connections_alone() {
     let files = Files::new();
     let ca = files.authority("ca");
     let first = files.certificate("server", &ca);
-    let mut daemon = Daemon::start(&files, &[]);
+    let mut daemon = start(&files, &[]);
     daemon.logs("ready");
     let shown = |stream: &Connection| stream.conn.peer_certificates().unwrap()[0].clone().into_owned();
     let mut old = connect(&files, "ca.pem", None);
@@ -217,7 +178,7 @@ fn the_engine_finds_the_address_and_the_authority_in_a_file_while_the_daemon_run
     let files = Files::new();
     files.certificate("server", &files.authority("ca"));
     let (spec, ca) = (files.path("plugins/kuryr/kuryr.json"), files.path("ca.pem"));
-    let mut daemon = Daemon::start(&files, &[("SPEC_FILE", &spec), ("SPEC_CA_FILE", &ca)]);
+    let mut daemon = start(&files, &[("OS_KURYR__SPEC_FILE", &spec), ("OS_KURYR__SPEC_CA_FILE", &ca)]);
     daemon.logs("ready");
     let told: Value = serde_json::from_slice(&fs::read(&spec).unwrap()).unwrap();
     assert_eq!(told["Addr"], format!("https://{ADDRESS}"));
@@ -229,9 +190,9 @@ fn the_engine_finds_the_address_and_the_authority_in_a_file_while_the_daemon_run
 #[test]
 fn a_start_without_the_certificate_says_which_file_and_serves_nobody() {
     let files = Files::new();
-    let mut daemon = Daemon::start(&files, &[]);
+    let mut daemon = start(&files, &[]);
     let line = daemon.logs("ssl_cert_file");
     assert!(line.contains("server.pem") && line.contains("No such file"), "{line}");
-    assert!(!daemon.child.wait().unwrap().success());
+    assert!(!daemon.wait().success());
     assert!(TcpStream::connect(ADDRESS).is_err());
 }
