@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The conformance suite: what a Docker plugin for Neutron has to do, seen from outside, by its address and Neutron's.
 
-  suite.py --plugin ADDRESS --via 'COMMAND' [--plugin ADDRESS --via 'COMMAND'] [--faults python] [WORD...]
+  suite.py --plugin ADDRESS --via 'COMMAND' [--plugin ADDRESS --via 'COMMAND'] [--faults kuryr|python] [WORD...]
 
 ADDRESS is the plugin's socket or URL as seen on the host on which COMMAND runs commands; a second pair is a second host on the same cloud.
 Neutron is found by OS_AUTH_URL and the other OS_* variables, from the first host. Only cases whose name holds a WORD are run.
@@ -21,13 +21,14 @@ sys.path[:0] = [str(HERE), str(HERE / "cases")]
 sys.dont_write_bytecode = True
 
 from engine import Engine  # noqa: E402
+from kuryr_faults import KURYR_FAULTS  # noqa: E402
 from neutron import Neutron  # noqa: E402
 from node import Node  # noqa: E402
 from python_faults import PYTHON_FAULTS, PYTHON_RACES  # noqa: E402
 from world import Skipped, World  # noqa: E402
 
 MODULES = ("protocol", "networks", "addresses", "endpoints", "existing", "ports", "two_hosts")
-FAULTS = {"none": ({}, {}), "python": (PYTHON_FAULTS, PYTHON_RACES)}
+FAULTS = {"none": ({}, {}), "kuryr": (KURYR_FAULTS, {}), "python": (PYTHON_FAULTS, PYTHON_RACES)}
 
 
 def cases(words=()):
@@ -37,9 +38,9 @@ def cases(words=()):
         for name, function in vars(module).items():
             if name.startswith("case_"):
                 found[f"{module.__name__}.{name.removeprefix('case_')}"] = function
-    unknown = {*PYTHON_FAULTS, *PYTHON_RACES} - set(found)
+    unknown = {*KURYR_FAULTS, *PYTHON_FAULTS, *PYTHON_RACES} - set(found)
     if unknown:
-        sys.exit(f"python_faults.py names cases that are not there: {sorted(unknown)}")
+        sys.exit(f"the lists of faults name cases that are not there: {sorted(unknown)}")
     return {name: function for name, function in found.items() if not words or any(word in name for word in words)}
 
 

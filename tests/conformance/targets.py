@@ -46,7 +46,7 @@ def embedded():
             daemon = subprocess.Popen([*prefix, binary(), "serve", "--embedded"], stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         await_plugin(prefix, daemon, log)
         rc = subprocess.run([*prefix, binary(), "controller", "rc"], check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        yield Target([(prefix, SOCKET)], exports(rc.stdout))
+        yield Target([(prefix, SOCKET)], exports(rc.stdout), "kuryr")
     finally:
         subprocess.run([tool, "down", name], check=True, stdin=subprocess.DEVNULL)
 
@@ -73,7 +73,7 @@ def lab(cloud, plugin):
         )
         address = SOCKET if plugin == "kuryr" else URI
         hosts = [([tool, "exec", name], address) for name in ("network-1", "network-2")]
-        yield Target(hosts, exports(rc.stdout), "python" if plugin == "python" else "none")
+        yield Target(hosts, exports(rc.stdout), plugin if plugin in ("kuryr", "python") else "none")
     finally:
         if not was_up:
             subprocess.run([tool, "down"], check=True, stdin=subprocess.DEVNULL)

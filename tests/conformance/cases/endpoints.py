@@ -179,16 +179,18 @@ def case_exposed_ports(world):
     endpoint = world.start(network, exposed=[(6, 80), (6, 81), (17, 53)])
     port = world.port(endpoint)
     group = f"{port['id']}-exposed_ports"
-    world.eventually(lambda: world.neutron.list("security_group", name=group), f"the group {group} is there")
+    wanted = {("tcp", 80, 81), ("udp", 53, 53)}
+    world.eventually(lambda: opened(world, group) == wanted, f"the group {group} opens {wanted}")
     (found,) = world.neutron.list("security_group", name=group)
     check(found["description"] == "Docker exposed ports created by Kuryr.", found["description"])
-    opened = {
-        (rule["protocol"], rule["port_range_min"], rule["port_range_max"])
-        for rule in found["security_group_rules"]
-        if rule["direction"] == "ingress" and rule["ethertype"] == "IPv4"
-    }
-    check(opened == {("tcp", 80, 81), ("udp", 53, 53)}, f"opened: {opened}")
     world.eventually(lambda: found["id"] in world.port(endpoint)["security_groups"], "the port has the group")
     check(set(world.port(endpoint)["security_groups"]) & before, "the port has lost the group it had")
     world.stop(endpoint)
     world.eventually(lambda: not world.neutron.list("security_group", name=group), "the group is gone")
+
+
+def opened(world, group):
+    """Protocol and ports that the groups of this name let in by IPv4."""
+    rules = [rule for found in world.neutron.list("security_group", name=group) for rule in found["security_group_rules"]]
+    ingress = [rule for rule in rules if rule["direction"] == "ingress" and rule["ethertype"] == "IPv4"]
+    return {(rule["protocol"], rule["port_range_min"], rule["port_range_max"]) for rule in ingress}
