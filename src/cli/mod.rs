@@ -3,6 +3,7 @@
 pub mod config;
 mod controller;
 mod flags;
+mod generate;
 mod log;
 mod serve;
 
@@ -26,6 +27,9 @@ enum Noun {
     Controller(controller::Args),
     /// Show the configuration
     Config(config::Args),
+    /// Write manual pages and shell completions, for packages
+    #[command(hide = true)]
+    Generate(generate::Args),
 }
 
 /// Runs the command line `args`, the program's name first, and returns the exit code of the process. Called as `kuryr-server`, the
@@ -47,6 +51,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let outcome = match command.noun {
         Noun::Serve(args) => serve::run(args),
         Noun::Controller(args) => controller::run(args),
+        Noun::Generate(args) => generate::run(args),
         Noun::Config(args) => config::run(args).map_err(anyhow::Error::from),
     };
     match outcome {

@@ -27,6 +27,7 @@ mod openstack_stage;
 mod openstack_wire;
 mod oslo;
 mod ovs;
+mod package;
 mod plugging;
 mod script;
 mod socket_activation;
