@@ -4,12 +4,13 @@ use kuryr::controller::datapath::{
     Executor,
     snapshot::{Direction, Remote, Rule, Snapshot},
 };
+use kuryr::netlink::netns;
 use uuid::Uuid;
 
 use super::{
     frames::{self, echo, packet, sctp, tcp, udp},
     probe::{Station, arrives, is_lost, mark},
-    world::{ask, call, connect, group, id, is_cut, port, rule, serve, sync, v6, world},
+    world::{ask, call, connect, container, group, id, is_cut, port, rule, serve, sync, v6, world},
 };
 
 const FROM: Uuid = Uuid::from_u128(11);
@@ -221,4 +222,27 @@ fn a_tap_passes_nothing_before_its_rules_are_there() {
         let seen = hearer.until(last);
         assert!(seen.contains(packet) && !lost.iter().any(|mark| seen.contains(mark)), "{seen:?}, before the rules: {lost:?}");
     }
+}
+
+#[test]
+fn a_port_on_an_external_network_is_guarded_from_the_host_as_well() {
+    let mut world = world();
+    let web = rule(Direction::Ingress, Some(6), Some((80, 80)), Remote::Any);
+    world.groups.insert(TO, group(true, vec![web]));
+    world.groups.insert(FROM, group(true, vec![rule(Direction::Egress, Some(6), Some((7000, 7000)), Remote::Any)]));
+    world.ports.extend([port(&world, 0xe, 21, &[TO, FROM])]);
+    let mut executor = Executor::default();
+    sync(&mut executor, &world, true);
+    let inside = container(&world, id(0xe, 21));
+    sync(&mut executor, &world, false);
+    let host = netns::current().unwrap();
+    for (namespace, word) in [(&inside, "port"), (&host, "host")] {
+        for number in [80, 81, 7000, 7001] {
+            serve(namespace, number, word);
+        }
+    }
+    assert_eq!(call(&host, "172.24.4.21", 80), "port", "a rule for one port");
+    assert!(is_cut(&host, "172.24.4.21", 81), "no rule");
+    assert_eq!(call(&inside, "172.24.4.1", 7000), "host", "a rule for one port of the host");
+    assert!(is_cut(&inside, "172.24.4.1", 7001), "no rule");
 }
