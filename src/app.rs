@@ -87,7 +87,7 @@ pub enum Error {
 /// Runs the daemon until SIGTERM or SIGINT; then finishes the calls and tasks that run. With `embedded` the cloud is the controller in this
 /// process, which ends after the last of them.
 pub async fn serve(mut config: Config, embedded: Option<ControllerSettings>) -> Result<(), Error> {
-    netlink::check_net_admin()?;
+    netlink::check_capability(netlink::Capability::NetAdmin)?;
     // First of all, since its lock keeps a second daemon away from everything that follows.
     let (journal, records) = Journal::open(&config.state_path)?;
     // The datapath follows the controller until it is dropped; what it has built then stands.
@@ -143,12 +143,15 @@ pub async fn serve(mut config: Config, embedded: Option<ControllerSettings>) -> 
 
 /// Starts the controller in this process and says how to reach it. It runs until the process ends: the last task of the backlog needs it.
 async fn embed(settings: ControllerSettings) -> Result<(CloudSettings, Datapath), Error> {
+    netlink::check_capability(netlink::Capability::SysAdmin)?;
     let address = settings.listen;
     let controller = Controller::open(settings)?;
     let bound = TcpListener::bind(address).await;
     let listener = bound.map_err(|source| Error::System { what: "listen for the embedded controller", source })?;
     let credentials = controller.service_credentials()?;
-    let datapath = controller.start_datapath()?;
+    let starting = controller.clone();
+    let started = tokio::task::spawn_blocking(move || starting.start_datapath()).await;
+    let datapath = started.map_err(|source| Error::System { what: "start the datapath", source: source.into() })??;
     tokio::spawn(async move {
         if let Err(error) = controller.serve(listener, std::future::pending()).await {
             tracing::error!("the embedded controller has ended: {error}");

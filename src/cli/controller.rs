@@ -8,8 +8,9 @@ use super::{config::Files, log};
 use crate::{
     app,
     config::Config,
-    controller::{Controller, ControllerSettings, datapath},
+    controller::{Controller, ControllerSettings},
     journal::Journal,
+    netlink,
 };
 
 /// Arguments of `kuryr controller`.
@@ -84,6 +85,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     log::start(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let controller = Controller::open(address.settings(&config))?;
+    netlink::check_capability(netlink::Capability::NetAdmin)?;
+    netlink::check_capability(netlink::Capability::SysAdmin)?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(address.listen).await?;
         let _datapath = controller.start_datapath()?;
@@ -105,7 +108,16 @@ fn purge(files: &Files) -> anyhow::Result<()> {
     let config = Config::load(&files.clone().sources())?;
     // Refused while a daemon holds the state.
     let held = Journal::open(&config.state_path)?;
-    datapath::remove_everything()?;
+    let controller = config.state_path.join("controller");
+    Controller::forget(&controller)?;
     drop(held);
-    Ok(std::fs::remove_dir_all(&config.state_path)?)
+    // Only what kuryr has put there: the operator may have chosen a directory with other things in it.
+    for entry in std::fs::read_dir(&config.state_path)? {
+        let path = entry?.path();
+        if path.file_name().is_some_and(|name| name == "lock" || name.to_string_lossy().starts_with("journal.db")) {
+            std::fs::remove_file(path)?;
+        }
+    }
+    let _ = std::fs::remove_dir(&config.state_path);
+    Ok(())
 }

@@ -46,16 +46,19 @@ impl ControllerSettings {
         let credentials = self.credentials("admin", first_start::ADMIN_PASSWORD)?;
         // The daemon works in the project `kuryr`, so that is the one to look at.
         Ok(format!(
-            "export OS_AUTH_URL={}\nexport OS_IDENTITY_API_VERSION=3\nexport OS_USERNAME={}\nexport OS_PASSWORD={}\n\
+            "export OS_AUTH_URL={}\nexport OS_IDENTITY_API_VERSION=3\nexport OS_USERNAME={}\nexport OS_PASSWORD='{}'\n\
              export OS_PROJECT_NAME=kuryr\nexport OS_USER_DOMAIN_NAME=Default\nexport OS_PROJECT_DOMAIN_NAME=Default\n\
              export OS_REGION_NAME=RegionOne\n",
-            credentials.auth_url, credentials.username, credentials.password
+            credentials.auth_url,
+            credentials.username,
+            // The operator may have written one of his own into the file, and the shell is not to read it as more than a word.
+            credentials.password.replace('\'', r"'\''")
         ))
     }
 
     pub(super) fn credentials(&self, user: &str, file: &str) -> Result<Credentials, Error> {
         let path = self.state_dir.join(file);
-        let password = fs::read_to_string(&path).map_err(|source| Error::Password(path, source))?;
+        let password = fs::read_to_string(&path).map_err(|source| Error::Password(path, source))?.trim_end_matches('\n').to_owned();
         let auth_url = format!("http://{}/identity/v3", self.listen);
         Ok(Credentials { auth_url, username: user.to_owned(), project: user.to_owned(), password })
     }

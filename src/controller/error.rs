@@ -8,13 +8,15 @@ use axum::{
 };
 use serde_json::json;
 
+use super::datapath;
+
 /// Why the controller could not start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or folder of the state directory.
     #[error("cannot {action} {path}: {source}; the controller's state directory must be writable by root")]
     State {
-        /// "create", "read" or "write".
+        /// "create", "read", "write" or "remove".
         action: &'static str,
         /// Which one.
         path: PathBuf,
@@ -35,6 +37,9 @@ pub enum Error {
     /// The default objects could not be made.
     #[error("cannot make the controller's default objects: {0}")]
     Defaults(String),
+    /// What the datapath has built could not be taken down.
+    #[error(transparent)]
+    Datapath(#[from] datapath::Error),
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes: {0}")]
     Random(String),

@@ -68,8 +68,11 @@ async fn note(State(controller): State<Arc<Controller>>, request: Request, next:
     let id = format!("req-{}", Uuid::new_v4());
     let path = request.uri().path().to_owned();
     let method = request.method().to_string();
-    let collection = path.strip_prefix("/networking/v2.0/").unwrap_or(&path).split('/').find(|part| !part.is_empty());
-    controller.count(&method, collection.unwrap_or_default());
+    let part = path.strip_prefix("/networking/v2.0/").unwrap_or(&path).split('/').find(|part| !part.is_empty()).unwrap_or_default();
+    // Anybody may send any path: only names of a closed list may become keys.
+    let served = resource(part).is_ok() || matches!(part, "identity" | "quotas" | "extensions" | "agents");
+    let usual = matches!(method.as_str(), "GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "PATCH");
+    controller.count(if usual { &method } else { "other" }, if served { part } else { "other" });
     let mut response = next.run(request).await;
     tracing::debug!(%method, %path, status = response.status().as_u16(), request = %id, "answered");
     if let Ok(value) = HeaderValue::from_str(&id) {

@@ -2,7 +2,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs, io,
     net::{IpAddr, Ipv6Addr},
+    path::Path,
     str::FromStr,
     sync::Arc,
     time::Duration,
@@ -14,7 +16,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    Controller,
+    Controller, Error,
     datapath::{
         self, Datapath,
         snapshot::{Direction, Group, Network, Port, Remote, Router, Rule, Snapshot, Subnet},
@@ -23,7 +25,7 @@ use super::{
     groups,
     resource::{flag, text},
     routers, rule,
-    store::{self, Object},
+    store::{self, Object, Store},
 };
 use crate::mac::MacAddr;
 
@@ -58,6 +60,25 @@ impl Controller {
             }
         });
         Ok(datapath)
+    }
+}
+
+impl Controller {
+    /// Takes down what the controller of this state directory has built on the host, and forgets all it knows. Nobody may be using it.
+    pub fn forget(state_dir: &Path) -> Result<(), Error> {
+        let database = state_dir.join("controller.db");
+        let built = if database.exists() {
+            Store::open(&database)?.transact(snapshot).map_err(|error| Error::Defaults(error.message))?
+        } else {
+            Snapshot::default()
+        };
+        datapath::remove_everything(&built)?;
+        match fs::remove_dir_all(state_dir) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(Error::State { action: "remove", path: state_dir.to_owned(), source })
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -2,25 +2,41 @@
 
 use std::fs;
 
-/// Bit of CAP_NET_ADMIN in `linux/capability.h`.
-const CAP_NET_ADMIN: u64 = 1 << 12;
-
-/// The process may not configure the network.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error(
-    "kuryr needs CAP_NET_ADMIN to make interfaces and does not have it; start it as root or set AmbientCapabilities=CAP_NET_ADMIN in its unit"
-)]
-pub struct MissingCapability;
-
-/// Says whether the calling thread has CAP_NET_ADMIN. A `/proc` that cannot be read counts as yes: the first request will tell.
-pub fn check_net_admin() -> Result<(), MissingCapability> {
-    let Ok(status) = fs::read_to_string("/proc/thread-self/status") else { return Ok(()) };
-    if has_net_admin(&status) { Ok(()) } else { Err(MissingCapability) }
+/// What the kernel lets a process do that is not everybody's; the numbers are those of `linux/capability.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Capability {
+    /// CAP_NET_ADMIN: interfaces, addresses, routes, packet filters.
+    NetAdmin = 12,
+    /// CAP_SYS_ADMIN: network namespaces, which the embedded controller's routers live in.
+    SysAdmin = 21,
 }
 
-fn has_net_admin(status: &str) -> bool {
+impl Capability {
+    fn parts(self) -> (&'static str, &'static str) {
+        match self {
+            Self::NetAdmin => ("CAP_NET_ADMIN", "make interfaces"),
+            Self::SysAdmin => ("CAP_SYS_ADMIN", "make the namespaces of routers"),
+        }
+    }
+}
+
+/// The process may not do its work.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "kuryr needs {} to {} and does not have it; start it as root or set AmbientCapabilities={} in its unit",
+    .0.parts().0, .0.parts().1, .0.parts().0
+)]
+pub struct MissingCapability(Capability);
+
+/// Says whether the calling thread has the capability. A `/proc` that cannot be read counts as yes: the first request will tell.
+pub fn check_capability(wanted: Capability) -> Result<(), MissingCapability> {
+    let Ok(status) = fs::read_to_string("/proc/thread-self/status") else { return Ok(()) };
+    if has(&status, wanted) { Ok(()) } else { Err(MissingCapability(wanted)) }
+}
+
+fn has(status: &str, wanted: Capability) -> bool {
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).is_none_or(|bits| bits & CAP_NET_ADMIN != 0)
+    effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).is_none_or(|bits| bits & (1 << wanted as u64) != 0)
 }
 
 #[cfg(test)]
@@ -29,7 +45,8 @@ mod tests {
 
     #[test]
     fn reads_the_effective_set() {
-        assert!(has_net_admin("CapPrm:\t0000000000000000\nCapEff:\t0000000000001000\n"));
-        assert!(!has_net_admin("CapPrm:\t000001ffffffffff\nCapEff:\t000001ffffffefff\n"));
+        assert!(has("CapPrm:\t0000000000000000\nCapEff:\t0000000000001000\n", Capability::NetAdmin));
+        assert!(!has("CapPrm:\t000001ffffffffff\nCapEff:\t000001ffffffefff\n", Capability::NetAdmin));
+        assert!(!has("CapEff:\t000001ffffdfffff\n", Capability::SysAdmin));
     }
 }

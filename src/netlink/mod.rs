@@ -14,7 +14,7 @@ mod route;
 mod socket;
 
 pub use address::Address;
-pub use capability::{MissingCapability, check_net_admin};
+pub use capability::{Capability, MissingCapability, check_capability};
 pub use error::Error;
 pub use link::{Link, Veth};
 pub use monitor::{Event, Monitor};

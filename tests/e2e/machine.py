@@ -39,6 +39,7 @@ class Machine:
         subprocess.run([HERE / "node", "up", self.name], check=True, stdin=subprocess.DEVNULL)
         self.make_image()
         self.start_kuryr()
+        self.at_first = self.made_in_neutron()
 
     def down(self):
         if self.daemon:
@@ -137,14 +138,28 @@ class Machine:
         return {link["ifname"] for link in json.loads(self.run("ip", "-json", "link"))}
 
     def leftovers(self):
-        """Everything a container can leave behind on this host or in Neutron."""
+        """Everything a container can leave behind: links, ports with their addresses in Neutron, and what the journal still holds of it."""
         ports = self.neutron("ports")["ports"]
         routers = {f"tap{port['id'][:11]}" for port in ports if of_the_network(port)}
         taps = sorted(name for name in self.links() if name.startswith(("tap", "t_c", "veth")) and name not in routers)
-        return taps + sorted(port["id"] for port in ports if not of_the_network(port))
+        addresses = self.rows("controller/controller.db", "SELECT port_id, ip FROM port_addresses")
+        of_routers = {port["id"] for port in ports if of_the_network(port)}
+        containers = [row for row in addresses if row[0] not in of_routers]
+        records = self.rows("journal.db", "SELECT kind, id FROM record WHERE kind NOT IN ('pool', 'network')")
+        return taps + sorted(port["id"] for port in ports if not of_the_network(port)) + containers + records
+
+    def rows(self, database, question):
+        """What a query finds in a database of kuryr's."""
+        script = f"import json, sqlite3; c = sqlite3.connect('file:/var/lib/kuryr/{database}?mode=ro', uri=True); print(json.dumps(c.execute({question!r}).fetchall()))"
+        return json.loads(self.run("python3", "-c", script))
+
+    def made_in_neutron(self):
+        """How many there are of what `docker network create` makes."""
+        kinds = ("networks", "subnets", "subnetpools", "routers", "security-groups", "ports")
+        return {kind: len(self.neutron(kind)[kind.replace("-", "_")]) for kind in kinds}
 
     def expect_nothing_left(self):
-        self.await_(lambda: not self.leftovers(), "no link and no port is left behind", 30)
+        self.await_(lambda: not self.leftovers(), "no link, port, address or journal entry is left behind", 30)
 
     # Containers
 
@@ -182,3 +197,5 @@ class Machine:
         if networks:
             self.docker("network", "rm", *networks)
         self.expect_nothing_left()
+        self.await_(lambda: not self.rows("journal.db", "SELECT kind, id FROM record"), "the journal is empty", 30)
+        self.await_(lambda: self.made_in_neutron() == self.at_first, "Neutron holds what it held before", 30)

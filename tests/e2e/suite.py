@@ -37,6 +37,11 @@ def test_network_of_the_walkthrough(m):
     a, b = m.inspect("c1"), m.inspect("c2")
     check(a["MacAddress"].startswith("fa:16:3e"), f"the MAC is Neutron's: {a['MacAddress']}")
     check(a["IPAddress"].startswith("10.0.0."), f"the address is of the ip-range: {a['IPAddress']}")
+    m.create_network("o", "--subnet", "10.8.0.0/16", "--gateway", "10.8.5.1", "--ip-range", "10.8.5.0/24")
+    m.start("c3", network="o")
+    c = m.inspect("c3", "o")
+    check(c["IPAddress"].startswith("10.8.5."), f"the address is of the ip-range: {c['IPAddress']}")
+    m.expect_reach("c3", "10.8.5.1")
     m.expect_reach("c1", b["IPAddress"])
     m.expect_reach("c1", "10.0.0.1")
     m.expect_reach("c1", "198.18.0.1")
@@ -50,9 +55,9 @@ def test_names_tags_and_owner_in_neutron(m):
     wanted = {f"kuryr.net.uuid.lh:{docker_id[:32]}", f"kuryr.net.uuid.uh:{docker_id[32:]}"}
     check(wanted <= set(network["tags"]), f"tags of the network: {network['tags']}")
     subnet = m.neutron(f"subnets?network_id={network['id']}")["subnets"][0]
-    check(subnet["name"].startswith("kuryr-subnet-10.0.0.0/"), subnet["name"])
+    check(subnet["name"] == "kuryr-subnet-10.0.0.0/24", subnet["name"])
     pools = m.neutron(f"subnetpools?id={subnet['subnetpool_id']}")["subnetpools"]
-    check(pools and pools[0]["name"].startswith("kuryrPool-10.0.0.0/"), str(pools))
+    check(pools and pools[0]["name"] == "kuryrPool-10.0.0.0/24", str(pools))
     check(pools[0]["id"] in subnet["tags"], f"tags of the subnet: {subnet['tags']}")
     endpoint = m.inspect("c1")["EndpointID"]
     tags = {"compute:kuryr", f"kuryr.net.uuid.lh:{endpoint[:32]}", f"kuryr.net.uuid.uh:{endpoint[32:]}"}
@@ -91,17 +96,22 @@ def test_without_gateway(m):
 
 def test_aux_address_is_kept_free(m):
     m.create_network("n", "--subnet", "10.2.0.0/29", "--gateway", "10.2.0.1", "--aux-address", "router=10.2.0.2")
-    for name in ("c1", "c2"):
-        m.start(name)
-        check(m.inspect(name)["IPAddress"] != "10.2.0.2", "the aux address was given away")
+    for number in range(4):
+        m.start(f"c{number}")
+    given = {m.inspect(f"c{number}")["IPAddress"] for number in range(4)}
+    check(given == {f"10.2.0.{number}" for number in range(3, 7)}, f"the aux address was given away: {given}")
 
 
 def test_internal_has_no_way_out(m):
     m.create_network("n", "--internal", "--subnet", "10.3.0.0/24")
-    m.start("c1")
+    m.start("c1", "--cap-add", "NET_ADMIN")
     m.start("c2")
     m.expect_reach("c1", m.inspect("c2")["IPAddress"])
+    # Without a route nothing would go out anyway.
+    m.docker("exec", "c1", "ip", "route", "add", "default", "via", "10.3.0.1")
     m.expect_no_reach("c1", "198.18.0.1")
+    owners = {port["device_owner"] for port in m.neutron("ports")["ports"]}
+    check("network:router_interface" not in owners, f"a router is on the internal network: {owners}")
 
 
 def test_default_subnet_pool(m):
@@ -111,10 +121,12 @@ def test_default_subnet_pool(m):
 
 
 def test_two_networks_do_not_reach_each_other(m):
-    m.create_network("n", "--subnet", "10.4.0.0/24", "--gateway", "10.4.0.1", "--internal")
-    m.create_network("o", "--subnet", "10.5.0.0/24", "--gateway", "10.5.0.1", "--internal")
+    m.create_network("n", "--subnet", "10.4.0.0/24", "--gateway", "10.4.0.1")
+    m.create_network("o", "--subnet", "10.5.0.0/24", "--gateway", "10.5.0.1")
     m.start("c1")
     m.start("c2", network="o")
+    m.expect_reach("c1", "198.18.0.1")
+    m.expect_reach("c2", "198.18.0.1")
     m.expect_no_reach("c1", m.inspect("c2", "o")["IPAddress"])
 
 
@@ -140,6 +152,29 @@ def test_chosen_addresses(m):
     check(a["MacAddress"] == "02:42:0a:00:00:77", a["MacAddress"])
     check(m.ports()[0]["mac_address"] == "02:42:0a:00:00:77", "Neutron knows another MAC")
     m.expect_reach("c1", "10.0.0.1")
+
+
+def test_networks_of_ipv6_alone_and_of_the_default_pools(m):
+    m.create_network("n", *V6)
+    m.create_network("o", "--ipv6")
+    m.start("c1")
+    m.start("c2")
+    m.expect_reach("c1", m.inspect("c2")["GlobalIPv6Address"])
+    m.start("c3", network="o")
+    m.start("c4", network="o")
+    m.expect_reach("c3", m.inspect("c4", "o")["GlobalIPv6Address"])
+    m.expect_reach("c3", m.inspect("c4", "o")["IPAddress"])
+
+
+def test_a_container_made_with_two_networks(m):
+    m.create_network("n", *V4)
+    m.create_network("o", "--subnet", "10.6.0.0/24", "--gateway", "10.6.0.1")
+    m.docker("create", "--pull", "never", "--name", "c1", "--network", "n", "busybox-e2e", "sleep", "100000")
+    m.docker("network", "connect", "--ip", "10.6.0.66", "o", "c1")
+    m.docker("start", "c1")
+    check(m.inspect("c1", "o")["IPAddress"] == "10.6.0.66", "another address than the one that was asked for")
+    m.expect_reach("c1", "10.0.0.1")
+    m.expect_reach("c1", "10.6.0.1")
 
 
 def test_connect_and_disconnect_while_running(m):

@@ -443,8 +443,11 @@ async fn cannot_start(wrapper: &[&str], state: &Path) -> String {
 #[tokio::test]
 async fn a_daemon_that_cannot_do_its_work_does_not_start_and_says_why() {
     let state = tempfile::tempdir().unwrap();
-    let text = cannot_start(&["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"], &state.path().join("caps")).await;
-    assert!(text.contains("CAP_NET_ADMIN") && text.contains("start it as root"), "{text}");
+    for capability in ["net_admin", "sys_admin"] {
+        let without = [format!("--bounding-set=-{capability}"), format!("--inh-caps=-{capability}")];
+        let text = cannot_start(&["setpriv", &without[0], &without[1]], &state.path().join("caps")).await;
+        assert!(text.contains(&format!("CAP_{}", capability.to_uppercase())) && text.contains("start it as root"), "{text}");
+    }
 
     let readonly = state.path().join("readonly");
     std::fs::create_dir(&readonly).unwrap();

@@ -170,9 +170,9 @@ fn a_group_is_deleted_in_one_step_and_nothing_else() {
 
 #[test]
 fn a_process_without_the_capability_is_told_so() {
-    kuryr::netlink::check_net_admin().unwrap();
+    kuryr::netlink::check_capability(kuryr::netlink::Capability::NetAdmin).unwrap();
     nix::unistd::seteuid(nix::unistd::Uid::from_raw(65534)).unwrap();
-    assert!(kuryr::netlink::check_net_admin().unwrap_err().to_string().contains("CAP_NET_ADMIN"));
+    assert!(kuryr::netlink::check_capability(kuryr::netlink::Capability::NetAdmin).unwrap_err().to_string().contains("CAP_NET_ADMIN"));
     let error = Socket::open().unwrap().add_bridge("br0").unwrap_err();
     assert!(error.is_denied(), "{error}");
     assert!(error.to_string().starts_with("create bridge br0: ") && error.to_string().contains("CAP_NET_ADMIN"), "{error}");

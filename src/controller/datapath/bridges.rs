@@ -10,7 +10,10 @@ use super::{
     names,
     snapshot::{Network, Snapshot},
 };
-use crate::netlink::{Link, Socket, netns};
+use crate::{
+    netlink::{Link, Socket, netns},
+    nft,
+};
 
 /// Makes every network's bridge as it has to be. Whether anything was changed is given back, here and below.
 pub(super) fn bring_up(socket: &mut Socket, now: &[Link], snapshot: &Snapshot, problems: &mut Problems) -> bool {
@@ -61,11 +64,21 @@ pub(super) fn plugged(links: &[Link], link: &Link) -> bool {
     link.master.is_some_and(|master| links.iter().any(|bridge| bridge.index == master && names::is_bridge(&bridge.name)))
 }
 
-/// Removes what has our names and belongs to nothing known: taps on our bridges, namespaces of routers, bridges without ports.
+/// Taps of no port that is known, on the bridges of networks that are. A name alone proves nothing: Neutron's own agents use the same.
+pub(super) fn strangers<'l>(links: &'l [Link], snapshot: &Snapshot) -> impl Iterator<Item = &'l Link> {
+    let taps: BTreeSet<String> = snapshot.ports.keys().chain(snapshot.unreadable.keys()).map(|id| names::tap(*id)).collect();
+    let names: BTreeSet<String> = snapshot.networks.keys().map(|id| names::bridge(*id)).collect();
+    let bridges: BTreeSet<u32> = links.iter().filter(|link| names.contains(&link.name)).map(|link| link.index).collect();
+    links.iter().filter(move |link| {
+        names::is_tap(&link.name) && !taps.contains(&link.name) && link.master.is_some_and(|master| bridges.contains(&master))
+    })
+}
+
+/// Removes what has our names and belongs to nothing known: taps on our networks' bridges, namespaces of routers that hold our table,
+/// bridges without ports.
 pub(super) fn remove_stale(socket: &mut Socket, before: &[Link], snapshot: &Snapshot, problems: &mut Problems) -> bool {
     let mut touched = false;
-    let taps: BTreeSet<String> = snapshot.ports.keys().chain(snapshot.unreadable.keys()).map(|id| names::tap(*id)).collect();
-    for link in before.iter().filter(|link| names::is_tap(&link.name) && !taps.contains(&link.name) && plugged(before, link)) {
+    for link in strangers(before, snapshot) {
         touched = true;
         problems.note(|| format!("the interface {} of a port that is gone stays behind", link.name), socket.delete_link(&link.name));
     }
@@ -73,8 +86,8 @@ pub(super) fn remove_stale(socket: &mut Socket, before: &[Link], snapshot: &Snap
     for name in namespaces.as_ref().into_iter().flatten() {
         let router = name.strip_prefix("qrouter-").and_then(|id| id.parse::<Uuid>().ok());
         if router.is_some_and(|id| !snapshot.routers.contains_key(&id) && !snapshot.unreadable.contains_key(&id)) {
-            touched = true;
-            problems.note(|| format!("the namespace {name} of a router that is gone stays behind"), netns::delete(name));
+            let result = remove_namespace(name).map(|removed| touched |= removed);
+            problems.note(|| format!("the namespace {name} of a router that is gone stays behind"), result);
         }
     }
     problems.note(|| "routers that are gone may stay behind".to_owned(), namespaces.map(drop));
@@ -91,6 +104,15 @@ pub(super) fn remove_stale(socket: &mut Socket, before: &[Link], snapshot: &Snap
     });
     problems.note(|| "bridges of networks that are gone stay behind".to_owned(), result);
     true
+}
+
+/// Removes a router's namespace if it is one of ours, which our table in it shows: Neutron's L3 agent names its own alike.
+pub(super) fn remove_namespace(name: &str) -> Result<bool, Error> {
+    let ours = netns::run_in(&netns::open(netns::path(name))?, || nft::has_table("inet", "kuryr"))??;
+    if ours {
+        netns::delete(name)?;
+    }
+    Ok(ours)
 }
 
 /// Plugs taps in again whose bridge was taken away and made anew.

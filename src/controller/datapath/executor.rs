@@ -18,7 +18,7 @@ use super::{
     wires,
 };
 use crate::{
-    netlink::{self, Link, Socket},
+    netlink::{self, Link, Socket, netns},
     nft::{self, Table},
 };
 
@@ -237,17 +237,23 @@ impl Executor {
     }
 }
 
-/// Takes down everything the datapath ever made on this host.
-pub fn remove_everything() -> Result<(), Error> {
-    let before = links()?;
+/// Takes down everything on this host that the snapshot names; what bears such a name and is not in it may be another's.
+pub fn remove_everything(snapshot: &Snapshot) -> Result<(), Error> {
     let mut socket = Socket::open()?;
-    for link in before.iter().filter(|link| names::is_tap(&link.name) && bridges::plugged(&before, link)) {
-        socket.delete_link(&link.name)?;
+    for port in snapshot.ports.keys() {
+        socket.delete_link(&names::tap(*port))?;
     }
-    let mut problems = Problems::default();
-    bridges::remove_stale(&mut socket, &links()?, &Snapshot::default(), &mut problems);
-    for problem in &problems.0 {
-        tracing::error!(problem, "something of the datapath stays behind");
+    for tap in bridges::strangers(&links()?, snapshot) {
+        socket.delete_link(&tap.name)?;
+    }
+    for router in snapshot.routers.keys() {
+        let name = names::namespace(*router);
+        if netns::list()?.contains(&name) {
+            bridges::remove_namespace(&name)?;
+        }
+    }
+    for network in snapshot.networks.keys() {
+        socket.delete_link(&names::bridge(*network))?;
     }
     nft::apply("add table bridge kuryr\ndelete table bridge kuryr\nadd table inet kuryr\ndelete table inet kuryr\n")?;
     forward::remove()?;

@@ -85,16 +85,22 @@ impl Alive {
 }
 
 impl Datapath {
-    /// Starts it in the calling thread's network namespace: a full sync now and every `interval`, a sync after each nudge and each
-    /// change of a tap or bridge, and a full one when another has changed our tables. `read` reads the store, `report` writes the ports
-    /// whose status changed.
-    pub fn start<R, W>(interval: Duration, read: R, report: W) -> Result<Self, Error>
+    /// Starts it in the calling thread's network namespace: a full sync before it returns and every `interval`, a sync after each nudge and
+    /// each change of a tap or bridge, and a full one when another has changed our tables. `read` reads the store, `report` writes the ports
+    /// whose status changed. Blocks for the first sync.
+    ///
+    /// # Errors
+    /// The first sync fails as a whole: containers would have no guard then, so that nobody may be let start any.
+    pub fn start<R, W>(interval: Duration, mut read: R, mut report: W) -> Result<Self, Error>
     where
         R: FnMut() -> Result<Snapshot, String> + Send + 'static,
         W: FnMut(&[(Uuid, bool)]) + Send + 'static,
     {
         let (sender, receiver) = mpsc::channel();
+        // Heard from before the first look on, so that no change falls in between.
         let monitor = Monitor::open()?;
+        let mut pass = Pass::default();
+        pass.run(true, &mut read, &mut report)?;
         let mut threads = Vec::new();
         let (alive, over) = mpsc::channel();
         let events = sender.clone();
@@ -111,7 +117,7 @@ impl Datapath {
         }
         threads.push(thread::spawn(move || {
             let _held = held;
-            work(interval, &receiver, read, report);
+            work(interval, &receiver, pass, read, report);
         }));
         Ok(Self { nudge: Nudge(sender), threads })
     }
@@ -167,33 +173,48 @@ fn hear(watch: &mut Watch) -> io::Result<Option<News>> {
     Ok(worst)
 }
 
+/// One sync after another.
+#[derive(Default)]
+struct Pass {
+    executor: Executor,
+    /// What the store said; read again only when it has changed.
+    known: Option<Snapshot>,
+}
+
+impl Pass {
+    fn run(
+        &mut self,
+        force: bool,
+        read: &mut impl FnMut() -> Result<Snapshot, String>,
+        report: &mut impl FnMut(&[(Uuid, bool)]),
+    ) -> Result<(), Error> {
+        let links = links()?;
+        // The word of a new tap may overtake that of its port: a stranger is looked up before it is taken for stale.
+        let known = self.known.take().filter(|known| bridges::strangers(&links, known).next().is_none());
+        let snapshot = known.map_or_else(|| read().map_err(Error::Store), Ok)?;
+        let changed = self.executor.sync(&links, &snapshot, force)?;
+        if changed.is_empty() {
+            self.known = Some(snapshot);
+        } else {
+            report(&changed);
+        }
+        Ok(())
+    }
+}
+
 fn work(
     interval: Duration,
     receiver: &Receiver<Wake>,
+    mut pass: Pass,
     mut read: impl FnMut() -> Result<Snapshot, String>,
     mut report: impl FnMut(&[(Uuid, bool)]),
 ) {
-    let mut executor = Executor::default();
-    let (mut force, mut full, mut retry) = (true, Instant::now() + interval, RETRY);
-    // Read again only when the store has changed.
-    let mut known: Option<Snapshot> = None;
+    let (mut force, mut full, mut retry) = (false, Instant::now() + interval, RETRY);
     loop {
-        let result = links().and_then(|links| {
-            let snapshot = match known.take() {
-                Some(snapshot) => snapshot,
-                None => read().map_err(Error::Store)?,
-            };
-            let changed = executor.sync(&links, &snapshot, force)?;
-            Ok((changed, snapshot))
-        });
-        let mut failed = executor.problems().next().is_some();
-        match result {
-            Ok((changed, snapshot)) if changed.is_empty() => known = Some(snapshot),
-            Ok((changed, _)) => report(&changed),
-            Err(error) => {
-                failed = true;
-                tracing::error!(%error, "the datapath is not as it should be; the next sync tries again");
-            }
+        let result = pass.run(force, &mut read, &mut report);
+        let failed = result.is_err() || pass.executor.problems().next().is_some();
+        if let Err(error) = result {
+            tracing::error!(%error, "the datapath is not as it should be; the next sync tries again");
         }
         force = false;
         let due = if failed { full.min(Instant::now() + retry) } else { full };
@@ -207,10 +228,10 @@ fn work(
         loop {
             match wake {
                 Wake::Stop => return,
-                Wake::Store => known = None,
+                Wake::Store => pass.known = None,
                 Wake::Links => {}
-                Wake::Forward => executor.forget_forward(),
-                Wake::Everything => (force, known) = (true, None),
+                Wake::Forward => pass.executor.forget_forward(),
+                Wake::Everything => (force, pass.known) = (true, None),
             }
             match receiver.try_recv() {
                 Ok(next) => wake = next,

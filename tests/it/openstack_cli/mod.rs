@@ -37,7 +37,8 @@ fn installed() -> Option<PathBuf> {
 
 /// What a text of `export NAME=VALUE` lines sets.
 fn variables(openrc: &str) -> Vec<(&str, &str)> {
-    openrc.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('=')).collect()
+    let pairs = openrc.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
+    pairs.map(|(name, value)| (name, value.trim_matches('\''))).collect()
 }
 
 /// One running `openstack` that takes commands.
