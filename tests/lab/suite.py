@@ -3,8 +3,8 @@
 
   tests/lab/suite.py [linuxbridge|ovs|ovn]
 
-Checks that `up` may be repeated, that the walkthrough works twice, that containers of one plugin are stopped by the other without
-leftovers in Neutron and on the hosts, and that `down` leaves the machine as it was.
+Checks that `up` may be repeated, that the walkthrough works twice and with a kuryr.conf of the Mitaka time, that ours stops the Python's
+containers without leftovers in Neutron and on the hosts, and that `down` leaves the machine as it was.
 """
 
 import json
@@ -18,6 +18,14 @@ REPO = pathlib.Path(__file__).resolve().parent.parent.parent
 HOSTS = ("network-1", "network-2")
 RUN = pathlib.Path(os.environ.get("KURYR_LAB_CACHE", "/var/cache/kuryr-lab")) / "run/suite"
 os.environ["KURYR_LAB"] = RUN.name
+
+OLD_CONFIGURATION = """[keystone_client]
+auth_uri = http://172.16.1.115:35357/v2.0
+admin_user = admin
+admin_password = pass
+admin_tenant_name = admin
+[neutron_client]
+neutron_uri = http://172.16.1.115:9696"""
 
 
 def lab(*arguments):
@@ -77,6 +85,19 @@ def expect_nothing_left(what):
         time.sleep(1)
 
 
+def walkthrough_with_the_old_configuration(cloud):
+    """kuryr.conf as the original walkthrough had it, with the keys of its time."""
+    script = f"""cat >/etc/kuryr/kuryr.conf <<'END'
+{OLD_CONFIGURATION}
+END
+        kill $(cat /run/lab/kuryr.pid); while kill -0 $(cat /run/lab/kuryr.pid) 2>/dev/null; do sleep 0.1; done"""
+    for host in HOSTS:
+        lab("exec", host, "sh", "-c", script)
+    lab("up", "--cloud", cloud)
+    assert "keystone_client" in lab("exec", "network-1", "cat", "/etc/kuryr/kuryr.conf")
+    walkthrough()
+
+
 def remove_walkthrough():
     for host, container in zip(HOSTS, ("kuryr-c1", "kuryr-c2"), strict=True):
         lab("exec", host, "docker", "rm", "--force", container)
@@ -94,9 +115,10 @@ def main():
             print(f"{step}: {time.monotonic() - start:.0f} s", flush=True)
         for _ in range(2):
             walkthrough()
+        walkthrough_with_the_old_configuration(cloud)
         remove_walkthrough()
         expect_nothing_left("by kuryr alone")
-        print("walkthrough, twice, and nothing left", flush=True)
+        print("walkthrough, twice and with the old configuration, and nothing left", flush=True)
 
         lab("up", "--cloud", cloud, "--plugin", "python")
         lab("exec", "network-1", "docker", "network", "create", "--driver=kuryr", "--ipam-driver=kuryr", "--subnet", "10.7.0.0/24",

@@ -60,7 +60,7 @@ def exchange(node, previous, plugin):
     """Ends the plugin that ran. dockerd keeps the address at which it found it first: the Python's TCP address serves both, our socket
     only ours, so from ours to the Python dockerd has to start anew, with its containers left running."""
     node.stop("kuryr")
-    node.run("rm", "-f", "/run/lab/kuryr.pid", SOCKET, SPEC)
+    node.run("rm", "-f", "/run/lab/kuryr.pid", SOCKET, SPEC, CONF)
     if previous == "kuryr" and plugin == "python":
         write_spec(node)
         docker.restart_under_containers(node)
@@ -77,19 +77,23 @@ def start(node, plugin, program=None):
         start_python(node)
 
 
+def configure(node, default):
+    """Writes kuryr.conf unless somebody has written one on the node."""
+    if not node.file(CONF).exists():
+        node.write(CONF, ini({"DEFAULT": default}, credentials()), 0o600)
+
+
 def start_ours(node, program):
     if not node.runs("kuryr"):
         node.install(program, "/usr/local/bin/kuryr")
-        node.write(CONF, ini({"DEFAULT": {"kuryr_uri": URI}}, credentials()), 0o600)
+        configure(node, {"kuryr_uri": URI})
     node.launch("kuryr", "kuryr", "serve")
     await_plugin(node, "--unix-socket", SOCKET)
-    await_plugin(node)
 
 
 def start_python(node):
     if not node.runs("kuryr"):
-        own = {"DEFAULT": {"kuryr_uri": URI, "bindir": f"{PYTHON}/libexec/kuryr", "use_stderr": "true"}}
-        node.write(CONF, ini(own, credentials()), 0o600)
+        configure(node, {"kuryr_uri": URI, "bindir": f"{PYTHON}/libexec/kuryr", "use_stderr": "true"})
         write_spec(node)
     node.launch("kuryr", f"{PYTHON}/bin/kuryr-server", "--config-file", CONF)
     await_plugin(node)
