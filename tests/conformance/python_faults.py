@@ -37,6 +37,7 @@ PYTHON_FAULTS = {
     "existing.subnet_that_nothing_has": "the text names an empty list in place of the subnet",
     "ports.port_of_a_machine_is_refused": "whatever port has the address is adopted",
     # Two hosts
+    "two_hosts.walkthrough": "all works until the end: the second host's removal takes the pool from the first, whose network then stays",
     "two_hosts.second_leaves_while_the_first_is_idle": "nobody counts the users: subnet and pool are deleted",
     "two_hosts.second_leaves_while_the_first_has_a_container": "the pool's tag goes off the subnet, so that the first host releases nothing",
     "two_hosts.first_leaves_before_the_second": "as before, the other way round",
