@@ -96,7 +96,7 @@ impl Edge {
     }
 
     async fn answer(&self, name: &str, request: Request) -> Result<Value, Error> {
-        let body = read(name, request).await?;
+        let body = read(name, request, self.settings.request_timeout).await?;
         let call = Call::decode(name, &body, &self.settings)?;
         let (object, late) = (call.object(), call.late());
         let (core, cleaner) = (self.core.clone(), self.core.clone());
@@ -112,16 +112,19 @@ impl Edge {
     }
 }
 
-/// The body of a call that the protocol has.
-async fn read(name: &str, request: Request) -> Result<Bytes, Error> {
+/// The body of a call that the protocol has. A client that stops half way would hold the daemon's end up.
+async fn read(name: &str, request: Request, limit: Duration) -> Result<Bytes, Error> {
     if !NAMES.contains(&name) {
         return Err(Error::UnknownCall(name.to_owned()));
     }
     if request.method() != Method::POST {
         return Err(Error::NotPost { call: name.to_owned(), method: request.method().to_string() });
     }
-    let body = axum::body::to_bytes(request.into_body(), BODY_LIMIT).await;
-    body.map_err(|error| Error::Body { call: name.to_owned(), reason: error.to_string(), limit: BODY_LIMIT })
+    let broken = |reason: String| Error::Body { call: name.to_owned(), reason, limit: BODY_LIMIT };
+    match tokio::time::timeout(limit, axum::body::to_bytes(request.into_body(), BODY_LIMIT)).await {
+        Ok(body) => body.map_err(|error| broken(error.to_string())),
+        Err(_) => Err(broken(format!("its end did not come within {limit:?}"))),
+    }
 }
 
 /// Does `work` in a task of its own and waits for it up to `limit`: neither a client that goes away nor the deadline stops the core half way.
@@ -203,10 +206,10 @@ mod tests {
     async fn only_known_calls_by_post_of_moderate_length_are_read() {
         let status = |outcome: Result<Bytes, Error>| outcome.map(|body| body.len()).map_err(|error| error.status());
         let join = "NetworkDriver.Join";
-        assert_eq!(status(read("NetworkDriver.Dance", request(Method::POST, Vec::new())).await), Err(404));
-        assert_eq!(status(read(join, request(Method::GET, Vec::new())).await), Err(405));
-        assert_eq!(status(read(join, request(Method::POST, vec![b' '; BODY_LIMIT + 1])).await), Err(400));
-        assert_eq!(status(read(join, request(Method::POST, vec![b' '; BODY_LIMIT])).await), Ok(BODY_LIMIT));
+        assert_eq!(status(read("NetworkDriver.Dance", request(Method::POST, Vec::new()), HOUR).await), Err(404));
+        assert_eq!(status(read(join, request(Method::GET, Vec::new()), HOUR).await), Err(405));
+        assert_eq!(status(read(join, request(Method::POST, vec![b' '; BODY_LIMIT + 1]), HOUR).await), Err(400));
+        assert_eq!(status(read(join, request(Method::POST, vec![b' '; BODY_LIMIT]), HOUR).await), Ok(BODY_LIMIT));
     }
 
     #[tokio::test]
