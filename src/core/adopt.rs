@@ -24,7 +24,7 @@ impl Core {
         if let Some(network) = self.state().networks.get(id).cloned() {
             return Ok(Some(network));
         }
-        let _turn = self.turns.take("adoption".into()).await;
+        let _turn = self.turns.take(format!("adoption of network {id}")).await;
         if let Some(network) = self.state().networks.get(id).cloned() {
             return Ok(Some(network));
         }
@@ -36,6 +36,10 @@ impl Core {
         match (found.pop(), found.len()) {
             (None, _) => Ok(None),
             (Some(found), 0) => {
+                let _turn = self.adoption_on(found.id).await;
+                if let Some(network) = self.state().networks.get(id).cloned() {
+                    return Ok(Some(network));
+                }
                 let nameless = {
                     let state = self.state();
                     let on_it = |network: &&Network| network.neutron == found.id && network.id.is_nameless();
@@ -58,11 +62,12 @@ impl Core {
         if let Some(pool) = self.state().pools.get(&id).cloned() {
             return Ok(Some(pool));
         }
-        let _turn = self.turns.take("adoption".into()).await;
+        let _turn = self.turns.take(format!("adoption of pool {id}")).await;
         if let Some(pool) = self.state().pools.get(&id).cloned() {
             return Ok(Some(pool));
         }
         let Some(subnet) = self.subnet_of_pool(id).await? else { return Ok(None) };
+        let _on_network = self.adoption_on(subnet.network_id).await;
         if self.state().retires_network(|network| network.subnets.iter().any(|known| known.id == subnet.id)) {
             return Ok(None);
         }
@@ -84,7 +89,7 @@ impl Core {
         if let Some(port) = self.port_of_endpoint(endpoint) {
             return Ok(Some(port));
         }
-        let _turn = self.turns.take("adoption".into()).await;
+        let _turn = self.turns.take(format!("adoption of endpoint {endpoint}")).await;
         if let Some(port) = self.port_of_endpoint(endpoint) {
             return Ok(Some(port));
         }
@@ -95,6 +100,11 @@ impl Core {
         tracing::info!(%endpoint, port = %port.id, "took an endpoint up again from Neutron");
         self.commit(vec![Entry::Port(port.clone())]).await?;
         Ok(Some(port))
+    }
+
+    /// Ids of the engine may lead to the same Neutron network, whose records are written once; other networks need not wait for that.
+    async fn adoption_on(&self, network: Uuid) -> tokio::sync::OwnedMutexGuard<()> {
+        self.turns.take(format!("adoption on {network}")).await
     }
 
     /// Releases what the journal does not know and Neutron may.
@@ -308,6 +318,7 @@ fn open_pool(subnet: &openstack::Subnet, network: &DockerId, subnetpool: Uuid, o
         // Until the engine names it, it goes with its network.
         released: true,
         granted: now(),
+        repeated: 0,
     }
 }
 

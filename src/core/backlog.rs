@@ -141,7 +141,8 @@ fn waits_for_others(state: &State, work: &Work) -> bool {
         Work::RetireNetwork { network, .. } => others.any(|other| matches!(other, Work::RetirePort(port) if port.network == network.id)),
         // A subnet may be of a network that was never completed, and so stand in no record that tells its pool.
         Work::RetirePool(_) => others.any(|other| {
-            matches!(other, Work::RetireNetwork { .. } | Work::RetireSubnet(_) | Work::Seek { made: Made::Subnet { .. }, .. })
+            let sought = |made: &Made| matches!(made, Made::Subnet { .. } | Made::Network(_));
+            matches!(other, Work::RetireNetwork { .. } | Work::RetireSubnet(_)) || matches!(other, Work::Seek { made, .. } if sought(made))
         }),
         _ => false,
     }

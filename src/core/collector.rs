@@ -11,7 +11,7 @@ use super::{
     Core, Error,
     endpoint::on_blocking_thread,
     naming, now,
-    record::{Entry, Made, Pool, Port, Task, Work},
+    record::{Entry, Made, Network, Pool, Port, Task, Work},
     request::DockerId,
     state::State,
     work::kept_while_used,
@@ -19,7 +19,7 @@ use super::{
 use crate::{binding, openstack};
 
 /// How long the engine may take from the first call of a container or network to the last.
-const GRACE: i64 = 600;
+pub(super) const GRACE: i64 = 600;
 const INTERVAL: Duration = Duration::from_secs(60);
 
 impl Core {
@@ -47,7 +47,7 @@ impl Core {
             let state = self.state();
             let idle =
                 |port: &&Port| port.endpoint.is_none() && now - port.created > GRACE && !linked.contains(&binding::tap_name(port.id));
-            let unused = |pool: &&Pool| pool.network.is_none() && now - pool.granted > GRACE;
+            let unused = |pool: &&Pool| is_unused(&state, pool, now);
             let ports: Vec<Uuid> = state.ports.values().filter(idle).map(|port| port.id).collect();
             let pools: Vec<Uuid> = state.pools.values().filter(unused).map(|pool| pool.id).collect();
             let networks: Vec<DockerId> = state.networks.keys().filter(|network| is_given_up(&state, network, now)).cloned().collect();
@@ -61,7 +61,7 @@ impl Core {
             self.change_port(port, |state, port| Ok(if port.endpoint.is_none() { self.retire(state, port) } else { Vec::new() })).await?;
         }
         for pool in pools {
-            self.release_pool(&pool.to_string()).await?;
+            self.drop_unused_pool(pool, now).await;
         }
         for network in networks {
             tracing::info!(%network, "removing a network that the engine has given up");
@@ -71,12 +71,24 @@ impl Core {
         self.collect_orphans(now, &linked).await
     }
 
+    /// Ends a pool unless a network has come for it meanwhile.
+    async fn drop_unused_pool(&self, id: Uuid, now: i64) {
+        let _turn = self.turns.take(format!("pool {id}")).await;
+        let unused = {
+            let state = self.state();
+            state.pools.get(&id).filter(|pool| is_unused(&state, pool, now)).cloned()
+        };
+        if let Some(pool) = unused {
+            self.commit_at_any_rate(self.drop_pool(&pool)).await;
+        }
+    }
+
     /// What requests may have made whose answers were lost. It bears the name that we gave it, and nobody has tagged it as theirs since.
     async fn seek(&self, now: i64) -> Result<(), Error> {
         let due: Vec<(u64, Made)> = {
             let state = self.state();
             let due = |task: &Task| match &task.work {
-                Work::Seek { made, since } if now - since > GRACE => Some((task.id, made.clone())),
+                Work::Seek { made, since } if now - since > GRACE && !state.under_way.contains(&task.id) => Some((task.id, made.clone())),
                 _ => None,
             };
             state.tasks.values().filter_map(due).collect()
@@ -86,9 +98,18 @@ impl Core {
             match made {
                 Made::Network(name) => {
                     let found = self.neutron.list::<openstack::Network>(&[("name", &name)]).await?;
-                    for network in found.iter().filter(|network| network.tags.is_empty() && network.subnets.is_empty()) {
+                    let held = |id: Uuid| self.state().networks.values().any(|network| network.neutron == id);
+                    for network in found.iter().filter(|network| network.tags.is_empty() && !held(network.id)) {
                         tracing::info!(network = %network.id, name, "removing a network that was made when nobody waited for it any more");
-                        kept_while_used(self.neutron.delete::<openstack::Network>(network.id).await)?;
+                        // With its subnets and its router, if it came to those.
+                        entries.push(self.promise(Work::RetireNetwork { network: Box::new(lost(network)), pools: Vec::new() }));
+                    }
+                }
+                Made::Router(name) => {
+                    let found = self.neutron.list::<openstack::Router>(&[("name", &name)]).await?;
+                    let held = |id: Uuid| self.state().networks.values().any(|network| network.router == Some(id));
+                    for router in found.iter().filter(|router| !held(router.id)) {
+                        kept_while_used(self.neutron.delete::<openstack::Router>(router.id).await)?;
                     }
                 }
                 Made::Subnet { network, name } => {
@@ -134,6 +155,11 @@ impl Core {
     }
 }
 
+/// Whether the engine has had its time to make a network on the pool.
+fn is_unused(state: &State, pool: &Pool, now: i64) -> bool {
+    pool.network.is_none() && now - pool.granted > GRACE && !state.claimed.contains(&pool.id)
+}
+
 /// Whether the engine has given back all pools of the network and then not deleted it: it gave up before we had made the network.
 fn is_given_up(state: &State, network: &DockerId, now: i64) -> bool {
     // One taken up from Neutron says nothing of what the engine has given back before it names its pools.
@@ -150,6 +176,20 @@ fn is_given_up(state: &State, network: &DockerId, now: i64) -> bool {
 fn age_at(now: i64) -> impl Fn(&str) -> Option<i64> {
     use time::{OffsetDateTime, format_description::well_known::Rfc3339};
     move |text| OffsetDateTime::parse(text, &Rfc3339).ok().map(|made| now - made.unix_timestamp())
+}
+
+/// A network of ours of which nothing is known but that it is there.
+fn lost(network: &openstack::Network) -> Network {
+    Network {
+        id: DockerId::nowhere(),
+        neutron: network.id,
+        owned: true,
+        joined: false,
+        mtu: 0,
+        internal: false,
+        router: None,
+        subnets: Vec::new(),
+    }
 }
 
 fn orphan(port: &openstack::Port) -> Port {

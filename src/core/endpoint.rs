@@ -8,9 +8,10 @@ use uuid::Uuid;
 use super::{
     Core, Error,
     address::given_back,
-    options::refuse_unknown,
+    options::warn_of_unknown,
     record::{Address, AddressState, Entry, Network, Port, Work},
     request::{Attachment, DockerId, EndpointGrant, EndpointRequest, JoinRequest},
+    work::gone,
 };
 use crate::{
     binding::{self, Vif},
@@ -21,7 +22,7 @@ use crate::{
 impl Core {
     /// NetworkDriver.CreateEndpoint: binds the port of the addresses to this endpoint and makes its link on this host.
     pub async fn create_endpoint(&self, request: EndpointRequest) -> Result<EndpointGrant, Error> {
-        refuse_unknown(&request.options, &[])?;
+        warn_of_unknown(&request.options, &[]);
         let _turn = self.turns.take(format!("endpoint {}", request.endpoint)).await;
         let network = self.network(&request.network).await?;
         let port = match self.port_of_endpoint(&request.endpoint) {
@@ -178,7 +179,7 @@ impl Core {
 
     /// One port carries both families: the second port gives its address to the first.
     async fn merge(&self, first: Port, second: Port) -> Result<Port, Error> {
-        self.neutron.delete::<openstack::Port>(second.id).await?;
+        gone(self.neutron.delete::<openstack::Port>(second.id).await)?;
         let held: Vec<Address> = second.addresses.iter().filter(|address| address.state == AddressState::Granted).cloned().collect();
         let mut merged = first.clone();
         merged.addresses.retain(|address| held.iter().all(|other| other.pool != address.pool));

@@ -37,7 +37,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tokio::sync::{Notify, OnceCell, Semaphore};
+use tokio::sync::{Notify, OnceCell, RwLock, Semaphore};
 use uuid::Uuid;
 
 pub use self::error::Error;
@@ -97,6 +97,9 @@ pub struct Core {
     /// Lets a few calls of the backlog to the cloud run at once.
     cloud: Semaphore,
     unplug: Unplug,
+    /// Held alone by whoever writes what is owed, and shared by other commits: what is owed is written as it stands, so that nothing may
+    /// change it meanwhile.
+    writing: RwLock<()>,
     /// Records that the journal could not take and that memory alone has, by kind and id.
     unwritten: Mutex<BTreeSet<Key>>,
     external_network: OnceCell<Uuid>,
@@ -126,6 +129,7 @@ impl Core {
             backlog: Notify::new(),
             cloud: Semaphore::new(backlog::CALLS_AT_ONCE),
             unplug: Unplug::default(),
+            writing: RwLock::default(),
             unwritten: Mutex::default(),
             external_network: OnceCell::new(),
             findings: Findings::default(),
@@ -156,34 +160,51 @@ impl Core {
 
     /// Makes entries durable, and only then lets other requests see them.
     async fn commit(&self, entries: Vec<Entry>) -> Result<(), journal::Error> {
-        self.write(&entries).await?;
-        self.take_over(entries);
-        Ok(())
+        self.write(entries).await.map_err(|(error, _)| error)
     }
 
     /// [`Core::commit`] for what must not fail: a release, or the end of a task. What the journal does not take now goes into it with a later
     /// commit; until then a crash forgets it.
     async fn commit_at_any_rate(&self, entries: Vec<Entry>) {
-        if let Err(error) = self.write(&entries).await {
+        if let Err((error, entries)) = self.write(entries).await {
             tracing::error!("{error}; kuryr goes on from memory");
-            self.unwritten().extend(entries.iter().map(Entry::key));
+            let keys: Vec<Key> = entries.iter().map(Entry::key).collect();
+            // First: whoever sees that they are owed must find them as they are now.
+            self.take_over(entries);
+            self.unwritten().extend(keys);
         }
-        self.take_over(entries);
     }
 
-    /// Writes entries, and with them what an earlier commit could not write.
-    async fn write(&self, entries: &[Entry]) -> Result<(), journal::Error> {
+    /// Writes entries, and with them what an earlier commit could not write, and then takes them over; gives them back when it cannot.
+    async fn write(&self, entries: Vec<Entry>) -> Result<(), (journal::Error, Vec<Entry>)> {
+        let shared = self.writing.read().await;
+        if self.unwritten().is_empty() {
+            return self.write_with(entries, &[]).await;
+        }
+        drop(shared);
+        let _alone = self.writing.write().await;
         let new: BTreeSet<Key> = entries.iter().map(Entry::key).collect();
         let owed: Vec<Key> = self.unwritten().iter().filter(|key| !new.contains(*key)).cloned().collect();
+        self.write_with(entries, &owed).await?;
+        self.unwritten().retain(|key| !new.contains(key) && !owed.contains(key));
+        Ok(())
+    }
+
+    async fn write_with(&self, entries: Vec<Entry>, owed: &[Key]) -> Result<(), (journal::Error, Vec<Entry>)> {
+        if entries.is_empty() && owed.is_empty() {
+            return Ok(());
+        }
         let changes = {
             let state = self.state();
             owed.iter().map(|key| state.entry(key).change()).chain(entries.iter().map(Entry::change)).collect()
         };
-        if !(entries.is_empty() && owed.is_empty()) {
-            self.journal.commit(changes).await?;
+        match self.journal.commit(changes).await {
+            Ok(()) => {
+                self.take_over(entries);
+                Ok(())
+            }
+            Err(error) => Err((error, entries)),
         }
-        self.unwritten().retain(|key| !new.contains(key) && !owed.contains(key));
-        Ok(())
     }
 
     fn take_over(&self, entries: Vec<Entry>) {
@@ -224,7 +245,11 @@ impl Core {
 
     /// A task to put into a commit.
     fn promise(&self, work: Work) -> Entry {
-        Entry::Task(Task { id: self.next_task.fetch_add(1, Ordering::Relaxed), promised: now(), work })
+        Entry::Task(self.task(work))
+    }
+
+    fn task(&self, work: Work) -> Task {
+        Task { id: self.next_task.fetch_add(1, Ordering::Relaxed), promised: now(), work }
     }
 }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{
     Core, Error,
     existing::{is_about_subnetpool, kuryr_made_network, kuryr_made_subnet},
-    naming,
+    naming, now,
     options::Chosen,
     record::{Entry, Made, Network, Pool, Subnet, Work},
     request::{DockerId, IpamData, NetworkRequest},
@@ -19,6 +19,28 @@ use crate::openstack::{self, Router};
 const DEFAULT_MTU: u32 = 1500;
 /// The engine's own option for the MTU of a network.
 const MTU_OPTION: &str = "com.docker.network.driver.mtu";
+
+/// How far apart, in seconds, the grants of two networks made at once may be: an engine names the network right after its pools.
+const AT_ONCE: i64 = 60;
+
+/// What a CreateNetwork under way has for itself, until it is dropped.
+struct Claim<'a> {
+    core: &'a Core,
+    pools: Vec<Uuid>,
+    seek: Option<u64>,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        let mut state = self.core.state();
+        for pool in &self.pools {
+            state.claimed.remove(pool);
+        }
+        if let Some(task) = self.seek {
+            state.under_way.remove(&task);
+        }
+    }
+}
 
 /// A range of the network to be, and the subnet it becomes: one of Neutron's, or none yet.
 struct Range {
@@ -34,12 +56,12 @@ impl Core {
     /// the Docker network upon a network and subnets that Neutron has.
     pub async fn create_network(&self, request: NetworkRequest) -> Result<(), Error> {
         let _turn = self.turns.take(format!("network {}", request.network)).await;
-        if self.state().networks.contains_key(&request.network) {
-            return Ok(());
+        if let Some(network) = self.state().networks.get(&request.network) {
+            return check_repeated(network, &request);
         }
         let chosen = Chosen::read(&request.options)?;
         let mtu = mtu_option(&request)?;
-        let mut ranges = self.ranges_of(&request, &chosen)?;
+        let (mut ranges, mut claim) = self.ranges_of(&request, &chosen)?;
         let existing = self.existing_network(&chosen, &mut ranges).await?;
         self.take_named_pools(&chosen, &mut ranges).await?;
         let joined = existing.is_some();
@@ -48,10 +70,7 @@ impl Core {
         }
         let found = match existing {
             Some(found) => found,
-            None => {
-                let made = || Made::Network(naming::network_name(&request.network));
-                self.create_or_seek(&network_body(&request, &chosen, mtu), made).await?
-            }
+            None => self.make_network(&request, &network_body(&request, &chosen, mtu), &mut claim).await?,
         };
         let mut network = Network {
             id: request.network.clone(),
@@ -65,16 +84,34 @@ impl Core {
             subnets: Vec::new(),
         };
         let mut made = Vec::new();
-        let outcome = self.furnish(&mut network, ranges, &mut made).await;
+        let outcome = self.furnish(&mut network, ranges, &mut made, claim.seek).await;
         if outcome.is_err() {
-            self.abandon(network, &made).await;
+            self.abandon(network, &made, claim.seek).await;
         }
         outcome
     }
 
+    /// Makes the Neutron network. Before that goes the word, in the journal, that it has to be looked for: it is taken back when the network
+    /// stands in the journal itself, so that no crash in between leaves the network behind for ever.
+    async fn make_network(&self, request: &NetworkRequest, body: &Value, claim: &mut Claim<'_>) -> Result<openstack::Network, Error> {
+        let made = Made::Network(naming::network_name(&request.network));
+        let task = self.task(Work::Seek { made, since: now() });
+        let seek = task.id;
+        self.state().under_way.insert(seek);
+        claim.seek = Some(seek);
+        self.commit(vec![Entry::Task(task)]).await?;
+        let outcome = self.neutron.create(body).await;
+        if outcome.as_ref().is_err_and(|error| !error.leaves_open()) {
+            self.commit_at_any_rate(vec![Entry::NoTask(seek)]).await;
+            // Removals of subnet pools wait for it.
+            self.backlog.notify_waiters();
+        }
+        Ok(outcome?)
+    }
+
     /// Takes back a network that could not be completed, since the engine does not delete it.
-    async fn abandon(&self, network: Network, made: &[Uuid]) {
-        let mut undo = Vec::new();
+    async fn abandon(&self, network: Network, made: &[Uuid], seek: Option<u64>) {
+        let mut undo: Vec<Entry> = seek.map(Entry::NoTask).into_iter().collect();
         if network.joined {
             undo.extend(made.iter().map(|subnet| self.promise(Work::RetireSubnet(*subnet))));
         }
@@ -118,17 +155,29 @@ impl Core {
         true
     }
 
-    /// The granted pools that the engine names only by their ranges.
-    fn ranges_of(&self, request: &NetworkRequest, chosen: &Chosen) -> Result<Vec<Range>, Error> {
-        let state = self.state();
+    /// The granted pools that the engine names only by their ranges. Where a range could be another network's that is made at the same moment,
+    /// none is taken: the addresses of the one would become the other's.
+    fn ranges_of(&self, request: &NetworkRequest, chosen: &Chosen) -> Result<(Vec<Range>, Claim<'_>), Error> {
+        let mut state = self.state();
         let mut ranges: Vec<Range> = Vec::new();
         for data in request.v4.iter().chain(&request.v6) {
             let Some(cidr) = data.pool else { continue };
-            let named = chosen.subnet(cidr.addr().is_ipv6()).and_then(|named| named.id);
-            // Pools of one range differ in the subnet that they were granted for; the right one names ours, or none.
-            let pool = state
-                .unbound_pools(cidr)
-                .max_by_key(|pool| (pool.subnet.is_some() && pool.subnet == named, pool.subnet.is_none(), pool.granted));
+            let v6 = cidr.addr().is_ipv6();
+            let named = chosen.subnet(v6).and_then(|named| named.id);
+            let named_pool = chosen.pool(v6).and_then(|named| named.id);
+            // Pools of one range differ in the subnet and the subnet pool that they were granted for; the right one names ours, or none.
+            let rank =
+                |pool: &Pool| (pool.subnet.is_some() && pool.subnet == named, pool.subnet.is_none(), named_pool == Some(pool.subnetpool));
+            let pool = state.unbound_pools(cidr).max_by_key(|pool| (rank(pool), pool.granted));
+            let rival = |pool: &Pool, other: &Pool| {
+                pool.id != other.id && rank(pool) == rank(other) && (pool.granted - other.granted).abs() <= AT_ONCE
+            };
+            if state.is_contested(cidr, now()) || pool.is_some_and(|pool| state.unbound_pools(cidr).any(|other| rival(pool, other))) {
+                return Err(Error::Taken(format!(
+                    "another network with {cidr} is being made on this host, and its addresses would mix with this one's; run the command \
+                     again when that one is done"
+                )));
+            }
             let pool = pool.cloned().ok_or_else(|| {
                 Error::Invalid(format!(
                     "{cidr} was not granted by kuryr's address management; create the network with --ipam-driver kuryr beside --driver kuryr"
@@ -141,7 +190,9 @@ impl Core {
                 "the network has no addresses; create it with --ipam-driver kuryr and without --ipv4=false alone".into(),
             ));
         }
-        Ok(ranges)
+        let pools: Vec<Uuid> = ranges.iter().map(|range| range.pool.id).collect();
+        state.claimed.extend(&pools);
+        Ok((ranges, Claim { core: self, pools, seek: None }))
     }
 
     /// The network of Neutron that the options name, themselves or by a subnet, and in `ranges` those of its subnets that are meant.
@@ -210,8 +261,8 @@ impl Core {
     }
 
     /// Makes the missing subnets and the router of a network and writes it all down. What was made before a failure stands in `network` and
-    /// `made`.
-    async fn furnish(&self, network: &mut Network, mut ranges: Vec<Range>, made: &mut Vec<Uuid>) -> Result<(), Error> {
+    /// `made`; `seek` is the task to look for the network, which ends with success.
+    async fn furnish(&self, network: &mut Network, mut ranges: Vec<Range>, made: &mut Vec<Uuid>, seek: Option<u64>) -> Result<(), Error> {
         if network.joined {
             // Before the reply: from then on other hosts must see that somebody uses it.
             self.tag_joined(network).await?;
@@ -241,10 +292,16 @@ impl Core {
             turns.push(self.turns.take(format!("pool {}", range.pool.id)).await);
         }
         let mut entries = vec![Entry::Network(network.clone()), self.promise(Work::TagNetwork(Box::new(network.clone())))];
+        entries.extend(seek.map(Entry::NoTask));
         for Range { pool, .. } in ranges {
+            let known = self.state().pools.get(&pool.id).cloned();
+            if let Some(other) = known.as_ref().and_then(|pool| pool.network.as_ref()).filter(|other| **other != network.id) {
+                return Err(Error::Taken(format!("network {other} took {} first; run the command again", pool.cidr)));
+            }
             // The engine gives the pools back when it has waited for us too long; they go with the network then.
-            let released = self.state().pools.get(&pool.id).is_none_or(|pool| pool.released);
-            entries.push(Entry::Pool(Pool { network: Some(network.id.clone()), released, ..pool }));
+            let released = known.as_ref().is_none_or(|pool| pool.released);
+            let repeated = known.map_or(0, |pool| pool.repeated);
+            entries.push(Entry::Pool(Pool { network: Some(network.id.clone()), released, repeated, ..pool }));
         }
         Ok(self.commit(entries).await?)
     }
@@ -309,8 +366,10 @@ impl Core {
             entries.push(self.promise(Work::RetirePool(pool.subnetpool)));
         }
         let namesake = (pool.owned && pool.found && pool.subnetpool == pool.id).then_some(pool.id);
-        *pool = Pool { subnetpool, owned, found: !owned, namesake, ..pool.clone() };
-        if self.state().pools.contains_key(&pool.id) {
+        let known = self.state().pools.get(&pool.id).cloned();
+        let repeated = known.as_ref().map_or(0, |pool| pool.repeated);
+        *pool = Pool { subnetpool, owned, found: !owned, namesake, repeated, ..pool.clone() };
+        if known.is_some() {
             entries.push(Entry::Pool(pool.clone()));
         } else if owned {
             // Given back in the meantime, so that nobody else will remove the new one.
@@ -346,12 +405,13 @@ impl Core {
     /// A router of the network's own, so that it reaches the outside and no other network reaches it.
     async fn lead_outside(&self, network: &mut Network, external: &str) -> Result<(), Error> {
         let external = self.external_network(external).await?;
+        let name = naming::router_name(naming::name_start(&network.id));
         let body = json!({
-            "name": naming::router_name(naming::name_start(&network.id)),
+            "name": name,
             "admin_state_up": true,
             "external_gateway_info": {"network_id": external},
         });
-        let router = self.neutron.create::<Router>(&body).await?;
+        let router = self.create_or_seek::<Router>(&body, || Made::Router(name.clone())).await?;
         network.router = Some(router.id);
         for subnet in network.subnets.iter().filter(|subnet| subnet.gateway.is_some()) {
             self.neutron.add_router_interface(router.id, subnet.id).await?;
@@ -384,6 +444,28 @@ fn settle_sources(ranges: &mut [Range]) {
             ranges.iter_mut().filter(same).for_each(|range| range.source = None);
         }
     }
+}
+
+/// The answer to a call that the engine repeats must be the one it lost. What the engine may tell differently after an upgrade, its options, is
+/// left out.
+fn check_repeated(network: &Network, request: &NetworkRequest) -> Result<(), Error> {
+    let asked: Vec<&IpamData> = request.v4.iter().chain(&request.v6).filter(|data| data.pool.is_some()).collect();
+    let same =
+        |data: &IpamData, subnet: &Subnet| data.pool == Some(subnet.cidr) && data.gateway.is_none_or(|ip| subnet.gateway == Some(ip));
+    let known = |data: &IpamData| network.subnets.iter().any(|subnet| same(data, subnet));
+    let meant = |subnet: &Subnet| asked.iter().any(|data| same(data, subnet));
+    // One taken up from Neutron has all subnets of its Neutron network.
+    let whole = network.subnets.iter().filter(|subnet| subnet.pool != subnet.id).all(meant);
+    if network.internal == request.internal && asked.iter().all(|data| known(data)) && whole {
+        return Ok(());
+    }
+    let there: Vec<String> = network.subnets.iter().map(|subnet| subnet.cidr.to_string()).collect();
+    Err(Error::Taken(format!(
+        "network {} is there already with {} and internal = {}, other than is asked for now; delete it first",
+        network.id,
+        there.join(", "),
+        network.internal
+    )))
 }
 
 fn subnet_name(range: &Range) -> String {

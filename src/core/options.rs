@@ -41,9 +41,9 @@ pub(super) struct Chosen {
 
 impl Chosen {
     /// Reads the options of a network or a pool. Options of other drivers and of the engine pass; one that begins like ours and is none is
-    /// refused, since a network without it would not be the one that was asked for.
+    /// warned of.
     pub fn read(options: &DriverOptions) -> Result<Self, Error> {
-        refuse_unknown(options, &known())?;
+        warn_of_unknown(options, &known());
         let shared = match options.get(SHARED).map(|text| text.trim().to_lowercase()) {
             None => None,
             Some(text) => match text.as_str() {
@@ -77,12 +77,37 @@ fn known() -> Vec<&'static str> {
     [NETWORK, SUBNET, SUBNET_V6, POOL, POOL_V6].into_iter().flatten().chain([SHARED]).collect()
 }
 
-/// Refuses what begins with `neutron.` or `kuryr.` and is not in `known`.
-pub(super) fn refuse_unknown(options: &DriverOptions, known: &[&str]) -> Result<(), Error> {
+/// Warns of what begins with `neutron.` or `kuryr.` and is not in `known`, and passes it over as kuryr-libnetwork does.
+pub(super) fn warn_of_unknown(options: &DriverOptions, known: &[&str]) {
+    for warning in unknown(options, known) {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// A line for each option that begins like ours and is not in `known`.
+fn unknown(options: &DriverOptions, known: &[&str]) -> Vec<String> {
     let ours = |key: &&String| key.starts_with("neutron.") || key.starts_with("kuryr.");
-    let Some(key) = options.keys().filter(ours).find(|key| !known.contains(&key.as_str())) else { return Ok(()) };
-    let known = if known.is_empty() { "none here".to_owned() } else { known.join(", ") };
-    Err(Error::Invalid(format!("kuryr has no option '{key}'; the options it knows are: {known}")))
+    let strange = options.keys().filter(ours).filter(|key| !known.contains(&key.as_str()));
+    let line = |key: &String| match known.iter().min_by_key(|name| distance(name, key)) {
+        Some(nearest) => format!("kuryr has no option '{key}' and goes on without it; did you mean {nearest}?"),
+        None => format!("kuryr has no option '{key}' here and goes on without it"),
+    };
+    strange.map(line).collect()
+}
+
+/// The edit distance of two names.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(from != to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
 }
 
 /// An option without a value counts as absent, as orchestrators write them.
@@ -130,15 +155,22 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_refused() {
-        for (key, value, word) in [
-            ("neutron.net.uuid", "kuryr", "neutron.net.name"),
-            ("neutron.net.shared", "perhaps", "true or false"),
-            ("neutron.network.uuid", "x", "neutron.net.uuid"),
-            ("kuryr.poll", "x", "the options it knows"),
-        ] {
+        for (key, value, word) in [("neutron.net.uuid", "kuryr", "neutron.net.name"), ("neutron.net.shared", "perhaps", "true or false")] {
             let error = Chosen::read(&options(&[(key, value)])).unwrap_err().to_string();
             assert!(error.contains(key) && error.contains(word), "{error}");
         }
+    }
+
+    #[test]
+    fn an_unknown_option_is_warned_of_with_the_nearest() {
+        for (key, nearest) in [("neutron.nets.uuid", "neutron.net.uuid"), ("neutron.net.shard", "neutron.net.shared")] {
+            let given = options(&[(key, "x"), ("com.docker.network.driver.mtu", "1400")]);
+            let warnings = unknown(&given, &known());
+            assert!(matches!(warnings.as_slice(), [line] if line.contains(key) && line.contains(nearest)), "{warnings:?}");
+            assert_eq!(Chosen::read(&given).unwrap(), Chosen::default());
+        }
+        assert_eq!(unknown(&options(&[("kuryr.x", "")]), &[]).len(), 1);
+        assert!(unknown(&options(&[("neutron.net.uuid", "")]), &known()).is_empty());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! IpamDriver.RequestPool and ReleasePool.
 
-use std::collections::{BTreeSet, HashSet};
+use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 use serde_json::json;
@@ -16,10 +16,13 @@ use crate::openstack::{Subnet, SubnetPool};
 
 impl Core {
     /// IpamDriver.RequestPool. A range asked for again before a network uses it is the same pool, since the engine repeats a call whose
-    /// reply it lost. Equal ranges of several networks share a subnet pool as long as their subnets do not meet in it.
+    /// reply it lost; that it was granted again is counted, since it may as well be meant for another network. Equal ranges of several networks share a subnet pool as long as their subnets do not meet in it.
     pub async fn request_pool(&self, request: PoolRequest) -> Result<PoolGrant, Error> {
         let chosen = Chosen::read(&request.options)?;
-        let wanted = request.sub_pool.or(request.pool);
+        let (length, wanted) = match request.sub_pool.or(request.pool) {
+            Some(size) if size.addr().is_unspecified() && size.prefix_len() > 0 => (Some(size.prefix_len()), None),
+            wanted => (None, wanted),
+        };
         if let Some(cidr) = wanted {
             check_range(cidr, &request)?;
         }
@@ -30,11 +33,11 @@ impl Core {
             (Some(cidr), None) => self.kuryrs_pool(cidr, chosen.shared, subnet).await?,
             (None, Some(named)) => {
                 let pool = self.find_subnetpool(named).await?;
-                self.free_pool(pool, &request).await?
+                self.free_pool(pool, &request, length).await?
             }
             (None, None) => {
                 let pool = self.default_subnetpool(request.v6).await?;
-                self.free_pool(pool, &request).await?
+                self.free_pool(pool, &request, length).await?
             }
         };
         Ok(PoolGrant { id: pool.id, cidr: pool.cidr })
@@ -54,7 +57,10 @@ impl Core {
     pub(super) async fn release_known_pool(&self, id: Uuid) -> bool {
         let _turn = self.turns.take(format!("pool {id}")).await;
         let Some(mut pool) = self.state().pools.get(&id).cloned() else { return false };
-        let entries = if pool.network.is_some() {
+        let entries = if pool.repeated > 0 {
+            pool.repeated -= 1;
+            vec![Entry::Pool(pool)]
+        } else if pool.network.is_some() {
             pool.released = true;
             vec![Entry::Pool(pool)]
         } else {
@@ -62,6 +68,21 @@ impl Core {
         };
         self.commit_at_any_rate(entries).await;
         true
+    }
+
+    /// Grants a pool once more that no network draws on; none when one has come for it just now.
+    async fn share(&self, pool: Option<Uuid>) -> Result<Option<Pool>, Error> {
+        let Some(id) = pool else { return Ok(None) };
+        let _turn = self.turns.take(format!("pool {id}")).await;
+        let mut pool = {
+            let state = self.state();
+            let Some(pool) = state.pools.get(&id).filter(|pool| state.is_free(pool)).cloned() else { return Ok(None) };
+            pool
+        };
+        pool.repeated += 1;
+        pool.granted = now();
+        self.commit(vec![Entry::Pool(pool.clone())]).await?;
+        Ok(Some(pool))
     }
 
     /// The entries by which a pool without a network ends. A subnet pool that was there before stays: another host may be about to use it.
@@ -116,8 +137,9 @@ impl Core {
     async fn kuryrs_pool(&self, cidr: IpNet, shared: Option<bool>, subnet: Option<Subnet>) -> Result<Pool, Error> {
         let subnet_id = subnet.as_ref().map(|subnet| subnet.id);
         let _turn = self.turns.take(format!("pool {cidr}")).await;
-        if let Some(pool) = self.state().unbound_pools(cidr).find(|pool| pool.owned && pool.subnet == subnet_id) {
-            return Ok(pool.clone());
+        let known = self.state().unbound_pools(cidr).find(|pool| pool.owned && pool.subnet == subnet_id).map(|pool| pool.id);
+        if let Some(pool) = self.share(known).await? {
+            return Ok(pool);
         }
         let name = naming::subnetpool_name(&self.settings.subnetpool_name_prefix, cidr);
         let tag = subnet_id.map(|id| id.to_string());
@@ -171,8 +193,9 @@ impl Core {
         let subnet_id = subnet.as_ref().map(|subnet| subnet.id);
         let _turn = self.turns.take(format!("pool {cidr}")).await;
         let same = |pool: &&Pool| pool.subnetpool == found.id && pool.subnet == subnet_id;
-        if let Some(pool) = self.state().unbound_pools(cidr).find(same) {
-            return Ok(pool.clone());
+        let known = self.state().unbound_pools(cidr).find(same).map(|pool| pool.id);
+        if let Some(pool) = self.share(known).await? {
+            return Ok(pool);
         }
         self.grant(new_pool(found.id, false, cidr), subnet).await
     }
@@ -194,18 +217,19 @@ impl Core {
         }
     }
 
-    /// A free prefix of a subnet pool. Neutron gives prefixes out only with a subnet, and that has to wait until the engine names the
+    /// A free prefix of a subnet pool, as long as asked for or else as the pool has it. Neutron gives prefixes out only with a subnet, and that has to wait until the engine names the
     /// network; so kuryr chooses one, and Neutron refuses the subnet if another host was faster.
-    async fn free_pool(&self, shared: SubnetPool, request: &PoolRequest) -> Result<Pool, Error> {
+    async fn free_pool(&self, shared: SubnetPool, request: &PoolRequest, length: Option<u8>) -> Result<Pool, Error> {
+        let length = length.unwrap_or(shared.default_prefixlen);
         let id = shared.id.to_string();
         let _turn = self.turns.take(format!("subnet pool {id}")).await;
         let subnets = self.neutron.list::<Subnet>(&[("subnetpool_id", &id)]).await?;
         let held: Vec<IpNet> = self.state().pools.values().map(|pool| pool.cidr).collect();
         let taken: Vec<IpNet> = subnets.iter().map(|subnet| subnet.cidr).chain(held).chain(request.exclude.iter().copied()).collect();
-        let cidr = free_prefix(&shared.prefixes, shared.default_prefixlen, &taken).ok_or_else(|| {
+        let cidr = free_prefix(&shared.prefixes, length, &taken).ok_or_else(|| {
             Error::Taken(format!(
-                "subnet pool '{}' has no free /{} left; pass --subnet, remove unused networks or add a prefix to the pool",
-                shared.name, shared.default_prefixlen
+                "subnet pool '{}' has no free /{length} left; pass --subnet, remove unused networks or add a prefix to the pool",
+                shared.name
             ))
         })?;
         // Its subnet pool has ranges of other networks as well, so its id cannot name this one.
@@ -251,6 +275,7 @@ fn new_pool(subnetpool: Uuid, owned: bool, cidr: IpNet) -> Pool {
         network: None,
         released: false,
         granted: now(),
+        repeated: 0,
     }
 }
 
@@ -272,13 +297,26 @@ fn check_range(cidr: IpNet, request: &PoolRequest) -> Result<(), Error> {
 
 /// The first prefix of length `length` out of `prefixes` that overlaps none of `taken`.
 fn free_prefix(prefixes: &[IpNet], length: u8, taken: &[IpNet]) -> Option<IpNet> {
-    let exact: HashSet<IpNet> = taken.iter().copied().collect();
-    prefixes
-        .iter()
-        .filter_map(|prefix| prefix.subnets(length).ok())
-        .flatten()
-        .filter(|candidate| !exact.contains(candidate))
-        .find(|candidate| !taken.iter().any(|used| used.contains(candidate) || candidate.contains(used)))
+    prefixes.iter().filter(|prefix| prefix.prefix_len() <= length).find_map(|prefix| {
+        let mut start = prefix.network();
+        while prefix.contains(&start) {
+            let candidate = IpNet::new(start, length).ok()?;
+            match taken.iter().find(|used| used.contains(&candidate) || candidate.contains(*used)) {
+                None => return Some(candidate),
+                // Past the larger of the two at once: a range may hold more small prefixes than can be tried.
+                Some(used) => start = next(used.broadcast().max(candidate.broadcast()))?,
+            }
+        }
+        None
+    })
+}
+
+/// The address after `ip`, of its family.
+fn next(ip: IpAddr) -> Option<IpAddr> {
+    match ip {
+        IpAddr::V4(ip) => u32::from(ip).checked_add(1).map(|ip| IpAddr::V4(ip.into())),
+        IpAddr::V6(ip) => u128::from(ip).checked_add(1).map(|ip| IpAddr::V6(ip.into())),
+    }
 }
 
 #[cfg(test)]
@@ -300,6 +338,10 @@ mod tests {
         assert_eq!(free_prefix(&pool, 24, &[net("10.10.0.128/25")]), Some(net("10.10.1.0/24")));
         assert_eq!(free_prefix(&pool, 24, &[net("10.0.0.0/8")]), None);
         assert_eq!(free_prefix(&[net("fd00::/62")], 64, &[net("fd00::/64")]), Some(net("fd00:0:0:1::/64")));
+        assert_eq!(free_prefix(&pool, 16, &[]), None);
+        // 2^56 prefixes are taken at once.
+        assert_eq!(free_prefix(&[net("fd00::/63")], 120, &[net("fd00::/64")]), Some(net("fd00:0:0:1::/120")));
+        assert_eq!(free_prefix(&[net("255.255.255.0/24")], 25, &[net("255.255.255.0/25"), net("255.255.255.192/26")]), None);
     }
 
     proptest! {

@@ -41,8 +41,11 @@ pub struct Pool {
     pub network: Option<DockerId>,
     /// Whether the engine has given it back; it goes with its network then.
     pub released: bool,
-    /// Unix time of the grant, in seconds.
+    /// Unix time of the grant, in seconds; of the last one, if there were several.
     pub granted: i64,
+    /// How often it was granted beyond the first time: the engine repeated the call, or makes two networks of one range at once.
+    #[serde(default)]
+    pub repeated: u32,
 }
 
 /// A Docker network.
@@ -252,6 +255,8 @@ pub enum Made {
     },
     /// A subnet pool.
     SubnetPool(String),
+    /// A router.
+    Router(String),
 }
 
 impl Work {
@@ -284,6 +289,7 @@ impl Work {
             Self::Seek { made: Made::Network(name), .. } => format!("look for network '{name}', which may have been made"),
             Self::Seek { made: Made::Subnet { name, .. }, .. } => format!("look for subnet '{name}', which may have been made"),
             Self::Seek { made: Made::SubnetPool(name), .. } => format!("look for subnet pool '{name}', which may have been made"),
+            Self::Seek { made: Made::Router(name), .. } => format!("look for router '{name}', which may have been made"),
             Self::LateEndpoint { endpoint, .. } => format!("look for endpoint {endpoint}, which was deleted"),
             Self::LateAddress { pool, address } => format!("look for address {address} of pool {pool}, which was released"),
             Self::LatePool(pool) => format!("look for pool {pool}, which was released"),

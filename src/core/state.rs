@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use uuid::Uuid;
 
 use super::{
+    collector::GRACE,
     record::{Entry, Key, Network, Pool, Port, Task, Work},
     request::DockerId,
 };
@@ -25,6 +26,10 @@ pub(super) struct State {
     pub tasks: BTreeMap<u64, Task>,
     /// Neutron objects that a task, or a request that takes a port back, works on right now.
     pub busy: HashSet<Uuid>,
+    /// Pools that a CreateNetwork under way is about to draw on.
+    pub claimed: HashSet<Uuid>,
+    /// Tasks of the collector about what a request under way makes.
+    pub under_way: HashSet<u64>,
     /// Tasks that failed: how often, and when to try again.
     pub retries: HashMap<u64, Retry>,
 }
@@ -111,9 +116,21 @@ impl State {
         self.ports.get(self.addresses.get(&(pool, ip))?)
     }
 
-    /// The pools of exactly this range that no network draws on yet.
+    /// The pools of exactly this range that no network draws on yet, or is about to.
     pub fn unbound_pools(&self, cidr: IpNet) -> impl Iterator<Item = &Pool> {
-        self.pools.values().filter(move |pool| pool.cidr == cidr && pool.network.is_none() && !pool.released)
+        self.pools.values().filter(move |pool| pool.cidr == cidr && self.is_free(pool))
+    }
+
+    /// Whether no network draws on the pool, or is about to.
+    pub fn is_free(&self, pool: &Pool) -> bool {
+        pool.network.is_none() && !pool.released && !self.claimed.contains(&pool.id)
+    }
+
+    /// Whether a pool of this range has gone to one network and was granted, not long before `now`, to somebody else as well: who asks for
+    /// the range next may be either.
+    pub fn is_contested(&self, cidr: IpNet, now: i64) -> bool {
+        let of_two = |pool: &Pool| pool.cidr == cidr && pool.repeated > 0 && now - pool.granted <= GRACE;
+        self.pools.values().any(|pool| of_two(pool) && !self.is_free(pool))
     }
 
     /// Whether this host is about to remove the subnet pool.

@@ -197,7 +197,8 @@ async fn a_range_that_overlaps_on_its_network_is_refused_in_neutrons_words() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_refusal_of_the_cloud_is_passed_on_and_leaves_nothing() {
     let cloud = Cloud::start().await;
-    let host = cloud.host("one");
+    let led = kuryr::core::Settings { external_network: Some("kuryr".into()), ..core_settings() };
+    let host = cloud.host_with("one", Neutron::new(cloud.settings(&[])).unwrap(), led);
     let plugin = host.plugin(LONG);
     let before = cloud.objects().await;
     let error = |kind| match kind {
@@ -220,9 +221,14 @@ async fn every_refusal_of_the_cloud_is_passed_on_and_leaves_nothing() {
         assert!(text.contains("kuryrPool-10.0.0.0/24"), "{text}");
         cloud.mend();
 
-        for (path, object) in [("/networks", "kuryr-net-aaaaaaaa"), ("/subnets", "10.0.0.0/24")] {
+        for (method, path, object) in [
+            ("POST", "/networks", "kuryr-net-aaaaaaaa"),
+            ("POST", "/subnets", "10.0.0.0/24"),
+            ("POST", "/routers", "kuryr-router-aaaaaaaa"),
+            ("PUT", "/add_router_interface", "interface on subnet"),
+        ] {
             let pool = pool(&plugin, "10.0.0.0/24").await;
-            cloud.trouble("POST", path, Trouble::Answer(status, error(status)));
+            cloud.trouble(method, path, Trouble::Answer(status, error(status)));
             let text = refused(
                 plugin.call("NetworkDriver.CreateNetwork", network_body('a', "10.0.0.0/24", "10.0.0.1/24")).await,
                 passed_on,
@@ -363,6 +369,27 @@ async fn a_port_whose_mac_cannot_be_changed_stays_bound_with_its_own() {
     request.mac = None;
     let grant = host.core.create_endpoint(request).await.unwrap();
     assert_eq!(grant.mac, Some(port.mac_address));
+}
+
+#[tokio::test]
+async fn a_request_that_breaks_off_is_refused_in_time_and_holds_no_end_up() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let cloud = Cloud::start().await;
+    let host = cloud.host("one");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kuryr.sock");
+    let listener = kuryr::http::listen::Listener::unix(&path).await.unwrap();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let server = tokio::spawn(listener.serve(host.plugin(SHORT).edge.router(), stopped, Duration::from_secs(60)));
+    let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+    stream.write_all(b"POST /NetworkDriver.Join HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{").await.unwrap();
+    let mut answer = Vec::new();
+    // To the end, since a connection in the middle of a body is good for nothing any more.
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("did not come within 300ms"), "{answer}");
+    stop.send_replace(true);
+    assert!(server.await.unwrap(), "the drain was held");
 }
 
 /// A file system of 256 KiB on `directory`.

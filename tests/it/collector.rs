@@ -113,6 +113,57 @@ async fn what_was_made_after_its_answer_was_lost_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_crash_while_a_network_is_made_leaves_nothing() {
+    let cloud = Cloud::start().await;
+    let before = cloud.objects().await;
+    let (_, later) = now_and_later();
+    let led = || kuryr::core::Settings { external_network: Some("kuryr".into()), ..core_settings() };
+    for (held, (method, path)) in
+        [("POST", "/networks"), ("POST", "/subnets"), ("POST", "/routers"), ("PUT", "add_router_interface")].into_iter().enumerate()
+    {
+        let host = cloud.host_with("one", Neutron::new(cloud.settings(&[])).unwrap(), led());
+        cloud.trouble(method, path, Trouble::Late);
+        {
+            let (network, plan) = (id('a'), Plan { ranges: &["10.0.0.0/24"], outside: true, ..Plan::default() });
+            tokio::select! {
+                outcome = host.create(&network, &plan) => panic!("{path}: {outcome:?}"),
+                () = cloud.held(held + 1) => {}
+            }
+        }
+        host.crash().await;
+        cloud.mend();
+        assert_ne!(cloud.objects().await, before, "{path}: it was made");
+
+        let host = cloud.host_with("one", Neutron::new(cloud.settings(&[])).unwrap(), led());
+        host.core.collect(later).await.unwrap();
+        host.core.backlog_settled().await;
+        assert_eq!((cloud.objects().await, host.left()), (before, 0), "{path}");
+        host.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_router_whose_answer_was_lost_is_found() {
+    let cloud = Cloud::start().await;
+    let before = cloud.objects().await;
+    let (_, later) = now_and_later();
+    let impatient = Neutron::new(cloud.settings(&[("timeout", "1")])).unwrap();
+    let led = kuryr::core::Settings { external_network: Some("kuryr".into()), ..core_settings() };
+    let host = cloud.host_with("one", impatient, led);
+    // The gateway before the router makes it known only when its network has been taken back.
+    cloud.trouble("POST", "/routers", Trouble::Answer(504, "late"));
+    let plan = Plan { ranges: &["10.0.0.0/24"], outside: true, ..Plan::default() };
+    host.create(&id('a'), &plan).await.unwrap_err();
+    cloud.mend();
+    host.core.backlog_settled().await;
+    cloud.neutron.create::<kuryr::openstack::Router>(&json!({"name": "kuryr-router-aaaaaaaa"})).await.unwrap();
+    assert_ne!(cloud.objects().await, before);
+    host.core.collect(later).await.unwrap();
+    host.core.backlog_settled().await;
+    assert_eq!((cloud.objects().await, host.left()), (before, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn fifty_at_once_leave_nothing() {
     let cloud = Cloud::start().await;
     let before = cloud.objects().await;

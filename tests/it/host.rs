@@ -199,6 +199,8 @@ pub struct Plan<'a> {
     pub options: &'a [(&'a str, &'a str)],
     pub ipam_options: &'a [(&'a str, &'a str)],
     pub aux_addresses: &'a [&'a str],
+    /// Not `--internal`.
+    pub outside: bool,
 }
 
 pub fn options(pairs: &[(&str, &str)]) -> DriverOptions {
@@ -218,6 +220,13 @@ impl Host {
     pub async fn stop(self) {
         self.stop.send_replace(true);
         self.backlog.await.unwrap();
+        assert_eq!(Arc::strong_count(&self.core), 1, "something still works with the core");
+    }
+
+    /// Ends the daemon as SIGKILL does.
+    pub async fn crash(self) {
+        self.backlog.abort();
+        assert!(self.backlog.await.unwrap_err().is_cancelled());
         assert_eq!(Arc::strong_count(&self.core), 1, "something still works with the core");
     }
 
@@ -259,7 +268,7 @@ impl Host {
             };
             if gateway.is_ipv4() { v4.push(data) } else { v6.push(data) }
         }
-        let request = NetworkRequest { network: id.clone(), v4, v6, internal: true, options: options(plan.options) };
+        let request = NetworkRequest { network: id.clone(), v4, v6, internal: !plan.outside, options: options(plan.options) };
         self.core.create_network(request).await
     }
 

@@ -3,11 +3,12 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use kuryr::{
+    core::request::{IpamData, NetworkRequest},
     netlink::Socket,
     openstack::{Network, Subnet, SubnetPool},
 };
 
-use crate::host::{Cloud, Trouble, endpoint, id, taps};
+use crate::host::{Cloud, Trouble, endpoint, id, now, taps};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_starts_with_one_call_and_leaves_nothing() {
@@ -48,6 +49,130 @@ async fn a_container_starts_with_one_call_and_leaves_nothing() {
     assert!(cloud.neutron.list::<Network>(&[("name", "kuryr-net-aaaaaaaa")]).await.unwrap().is_empty());
     assert!(cloud.neutron.list::<Subnet>(&[("name", "kuryr-subnet-10.0.0.0/24")]).await.unwrap().is_empty());
     assert!(cloud.neutron.list::<SubnetPool>(&[("name", "kuryrPool-10.0.0.0/24")]).await.unwrap().is_empty());
+}
+
+/// What the engine says of a network with this range.
+fn asked(network: char, range: &str) -> NetworkRequest {
+    let data = IpamData { pool: Some(range.parse().unwrap()), pool_text: range.to_owned(), gateway: None, aux_addresses: vec![] };
+    NetworkRequest { network: id(network), v4: vec![data], v6: vec![], internal: true, options: Default::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn networks_of_one_range_made_at_once_never_mix() {
+    let range = "10.0.0.0/24";
+    let cloud = Cloud::start().await;
+    let before = cloud.objects().await;
+    let host = cloud.host("one");
+    // The engine names no network here, so that this could be one call that it repeats.
+    let (one, two) = (host.request_pool(Some(range), &[]).await.unwrap(), host.request_pool(Some(range), &[]).await.unwrap());
+    let (first, second) = tokio::join!(host.core.create_network(asked('a', range)), host.core.create_network(asked('b', range)));
+    assert!(first.is_ok() != second.is_ok(), "{first:?} {second:?}");
+    let (winner, loser) = if first.is_ok() { ('a', 'b') } else { ('b', 'a') };
+    let error = first.and(second).unwrap_err().to_string();
+    assert!(error.contains(range) && error.contains("run the command again"), "{error}");
+    // Nor may the one that was too late get the pool of a third.
+    let third = host.request_pool(Some(range), &[]).await.unwrap();
+    assert!(host.core.create_network(asked(loser, range)).await.is_err());
+
+    // The one that was refused gives back what it was granted; the other's works on.
+    host.core.release_pool(&two.id.to_string()).await.unwrap();
+    host.core.create_network(asked('c', range)).await.unwrap();
+    host.core.backlog_settled().await;
+    host.core.collect(now() + 700).await.unwrap();
+    host.core.backlog_settled().await;
+    assert_eq!((host.core.counts().networks, host.core.counts().pools), (2, 2));
+    for (network, container, pool) in [(winner, 'd', &one), ('c', 'e', &third)] {
+        let address = host.run(&id(network), &id(container), pool).await;
+        host.core.backlog_settled().await;
+        let name = format!("kuryr-net-{}", network.to_string().repeat(8));
+        let on = cloud.neutron.list::<Network>(&[("name", &name)]).await.unwrap()[0].id;
+        let port = cloud.ports().await.into_iter().find(|port| port.device_id == id(container).as_str()).unwrap();
+        assert_eq!(port.network_id, on, "{network}");
+        host.remove_container(&id(network), &id(container), pool, address).await;
+    }
+    host.remove(&id(winner), &[one]).await;
+    host.remove(&id('c'), &[third]).await;
+    assert_eq!((cloud.objects().await, host.left()), (before, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_about_a_pool_that_the_engine_repeats_is_the_same_pool() {
+    let range = "10.0.0.0/24";
+    let cloud = Cloud::start().await;
+    let before = cloud.objects().await;
+    let host = cloud.host("one");
+    let lost = host.request_pool(Some(range), &[]).await.unwrap();
+    let pools = host.network(&id('a'), &[range]).await;
+    assert_eq!(pools, [lost]);
+    let address = host.run(&id('a'), &id('b'), &pools[0]).await;
+    host.remove_container(&id('a'), &id('b'), &pools[0], address).await;
+    host.remove(&id('a'), &pools).await;
+    host.core.collect(now() + 700).await.unwrap();
+    host.core.backlog_settled().await;
+    assert_eq!((cloud.objects().await, host.left()), (before, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_made_again_is_the_same_or_refused() {
+    let cloud = Cloud::start().await;
+    let host = cloud.host("one");
+    let ranges = ["10.0.0.0/24", "fd00:1::/64"];
+    host.network(&id('a'), &ranges).await;
+    let data = |range: &str, gateway: Option<&str>| IpamData {
+        pool: Some(range.parse().unwrap()),
+        pool_text: range.to_owned(),
+        gateway: gateway.map(|ip| ip.parse().unwrap()),
+        aux_addresses: vec![],
+    };
+    let same = NetworkRequest { v6: vec![data(ranges[1], None)], ..asked('a', ranges[0]) };
+    host.core.create_network(same.clone()).await.unwrap();
+    host.core.create_network(NetworkRequest { v4: vec![data(ranges[0], Some("10.0.0.1"))], ..same.clone() }).await.unwrap();
+    for other in [
+        NetworkRequest { internal: false, ..same.clone() },
+        NetworkRequest { v4: vec![data("10.0.1.0/24", None)], ..same.clone() },
+        NetworkRequest { v4: vec![data(ranges[0], Some("10.0.0.2"))], ..same.clone() },
+        NetworkRequest { v6: vec![], ..same },
+    ] {
+        let error = host.core.create_network(other).await.unwrap_err().to_string();
+        assert!(error.contains("there already with 10.0.0.0/24, fd00:1::/64") && error.contains("delete it first"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_of_a_size_is_a_free_one_of_the_default_pool() {
+    let cloud = Cloud::start().await;
+    let before = cloud.objects().await;
+    let host = cloud.host("one");
+    for (size, pool) in [("0.0.0.0/27", "kuryr"), ("::/80", "kuryr6")] {
+        let grants = [host.request_pool(Some(size), &[]).await.unwrap(), host.request_pool(Some(size), &[]).await.unwrap()];
+        let prefixes = &cloud.neutron.list::<SubnetPool>(&[("name", pool)]).await.unwrap()[0].prefixes;
+        let length = size.parse::<ipnet::IpNet>().unwrap().prefix_len();
+        for grant in &grants {
+            assert!(grant.cidr.prefix_len() == length && prefixes.iter().any(|prefix| prefix.contains(&grant.cidr)), "{grant:?}");
+            host.core.release_pool(&grant.id.to_string()).await.unwrap();
+        }
+        assert!(grants[0].id != grants[1].id && grants[0].cidr != grants[1].cidr);
+    }
+    host.core.backlog_settled().await;
+    assert_eq!((cloud.objects().await, host.left()), (before, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_port_that_is_gone_already_stops_no_endpoint() {
+    let cloud = Cloud::start().await;
+    let host = cloud.host("one");
+    let pools = host.network(&id('a'), &["10.0.0.0/24", "fd00:1::/64"]).await;
+    // Chosen addresses in this order are two ports.
+    let v6 = host.address(&pools[1], Some("fd00:1::7")).await.unwrap();
+    let v4 = host.address(&pools[0], Some("10.0.0.7")).await.unwrap();
+    let ports = cloud.ports().await;
+    assert_eq!(ports.len(), 2);
+    let second = ports.iter().find(|port| port.fixed_ips.iter().any(|fixed| fixed.ip_address == v6.addr())).unwrap();
+    cloud.neutron.delete::<kuryr::openstack::Port>(second.id).await.unwrap();
+    host.core.create_endpoint(endpoint(&id('a'), &id('b'), Some(v4), Some(v6))).await.unwrap();
+    let ports = cloud.ports().await;
+    let held: BTreeSet<IpAddr> = ports.iter().flat_map(|port| &port.fixed_ips).map(|fixed| fixed.ip_address).collect();
+    assert!(ports.len() == 1 && held.contains(&v6.addr()) && held.contains(&v4.addr()), "{held:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
