@@ -319,6 +319,7 @@ fn open_pool(subnet: &openstack::Subnet, network: &DockerId, subnetpool: Uuid, o
         released: true,
         granted: now(),
         repeated: 0,
+        returned: false,
     }
 }
 

@@ -9,6 +9,7 @@
 mod address;
 mod adopt;
 mod backlog;
+mod claim;
 mod collector;
 mod endpoint;
 mod error;

@@ -7,11 +7,12 @@ use uuid::Uuid;
 
 use super::{
     Core, Error,
+    claim::{Claim, Range, check_repeated},
     existing::{is_about_subnetpool, kuryr_made_network, kuryr_made_subnet},
     naming, now,
     options::Chosen,
     record::{Entry, Made, Network, Pool, Subnet, Work},
-    request::{DockerId, IpamData, NetworkRequest},
+    request::{DockerId, NetworkRequest},
 };
 use crate::openstack::{self, Router};
 
@@ -19,37 +20,6 @@ use crate::openstack::{self, Router};
 const DEFAULT_MTU: u32 = 1500;
 /// The engine's own option for the MTU of a network.
 const MTU_OPTION: &str = "com.docker.network.driver.mtu";
-
-/// How far apart, in seconds, the grants of two networks made at once may be: an engine names the network right after its pools.
-const AT_ONCE: i64 = 60;
-
-/// What a CreateNetwork under way has for itself, until it is dropped.
-struct Claim<'a> {
-    core: &'a Core,
-    pools: Vec<Uuid>,
-    seek: Option<u64>,
-}
-
-impl Drop for Claim<'_> {
-    fn drop(&mut self) {
-        let mut state = self.core.state();
-        for pool in &self.pools {
-            state.claimed.remove(pool);
-        }
-        if let Some(task) = self.seek {
-            state.under_way.remove(&task);
-        }
-    }
-}
-
-/// A range of the network to be, and the subnet it becomes: one of Neutron's, or none yet.
-struct Range {
-    pool: Pool,
-    data: IpamData,
-    subnet: Option<openstack::Subnet>,
-    /// The subnet pool that a subnet still to be made comes from, if any: Neutron wants the same for all subnets of a family on a network.
-    source: Option<Uuid>,
-}
 
 impl Core {
     /// NetworkDriver.CreateNetwork. A network that is there already is the answer to a call that the engine repeats. The options may put
@@ -138,7 +108,7 @@ impl Core {
             let mut entries: Vec<Entry> = left.flat_map(|port| self.retire(&state, port)).collect();
             let mut pools = Vec::new();
             for pool in state.pools.values().filter(|pool| pool.network.as_ref() == Some(&network.id)) {
-                if pool.released {
+                if pool.released || pool.returned {
                     entries.push(Entry::NoPool(pool.id));
                     pools.extend(pool.owned.then_some(pool.subnetpool));
                     pools.extend(pool.namesake);
@@ -153,46 +123,6 @@ impl Core {
         };
         self.commit_at_any_rate(entries).await;
         true
-    }
-
-    /// The granted pools that the engine names only by their ranges. Where a range could be another network's that is made at the same moment,
-    /// none is taken: the addresses of the one would become the other's.
-    fn ranges_of(&self, request: &NetworkRequest, chosen: &Chosen) -> Result<(Vec<Range>, Claim<'_>), Error> {
-        let mut state = self.state();
-        let mut ranges: Vec<Range> = Vec::new();
-        for data in request.v4.iter().chain(&request.v6) {
-            let Some(cidr) = data.pool else { continue };
-            let v6 = cidr.addr().is_ipv6();
-            let named = chosen.subnet(v6).and_then(|named| named.id);
-            let named_pool = chosen.pool(v6).and_then(|named| named.id);
-            // Pools of one range differ in the subnet and the subnet pool that they were granted for; the right one names ours, or none.
-            let rank =
-                |pool: &Pool| (pool.subnet.is_some() && pool.subnet == named, pool.subnet.is_none(), named_pool == Some(pool.subnetpool));
-            let pool = state.unbound_pools(cidr).max_by_key(|pool| (rank(pool), pool.granted));
-            let rival = |pool: &Pool, other: &Pool| {
-                pool.id != other.id && rank(pool) == rank(other) && (pool.granted - other.granted).abs() <= AT_ONCE
-            };
-            if state.is_contested(cidr, now()) || pool.is_some_and(|pool| state.unbound_pools(cidr).any(|other| rival(pool, other))) {
-                return Err(Error::Taken(format!(
-                    "another network with {cidr} is being made on this host, and its addresses would mix with this one's; run the command \
-                     again when that one is done"
-                )));
-            }
-            let pool = pool.cloned().ok_or_else(|| {
-                Error::Invalid(format!(
-                    "{cidr} was not granted by kuryr's address management; create the network with --ipam-driver kuryr beside --driver kuryr"
-                ))
-            })?;
-            ranges.push(Range { source: Some(pool.subnetpool), pool, data: data.clone(), subnet: None });
-        }
-        if ranges.is_empty() {
-            return Err(Error::Invalid(
-                "the network has no addresses; create it with --ipam-driver kuryr and without --ipv4=false alone".into(),
-            ));
-        }
-        let pools: Vec<Uuid> = ranges.iter().map(|range| range.pool.id).collect();
-        state.claimed.extend(&pools);
-        Ok((ranges, Claim { core: self, pools, seek: None }))
     }
 
     /// The network of Neutron that the options name, themselves or by a subnet, and in `ranges` those of its subnets that are meant.
@@ -444,28 +374,6 @@ fn settle_sources(ranges: &mut [Range]) {
             ranges.iter_mut().filter(same).for_each(|range| range.source = None);
         }
     }
-}
-
-/// The answer to a call that the engine repeats must be the one it lost. What the engine may tell differently after an upgrade, its options, is
-/// left out.
-fn check_repeated(network: &Network, request: &NetworkRequest) -> Result<(), Error> {
-    let asked: Vec<&IpamData> = request.v4.iter().chain(&request.v6).filter(|data| data.pool.is_some()).collect();
-    let same =
-        |data: &IpamData, subnet: &Subnet| data.pool == Some(subnet.cidr) && data.gateway.is_none_or(|ip| subnet.gateway == Some(ip));
-    let known = |data: &IpamData| network.subnets.iter().any(|subnet| same(data, subnet));
-    let meant = |subnet: &Subnet| asked.iter().any(|data| same(data, subnet));
-    // One taken up from Neutron has all subnets of its Neutron network.
-    let whole = network.subnets.iter().filter(|subnet| subnet.pool != subnet.id).all(meant);
-    if network.internal == request.internal && asked.iter().all(|data| known(data)) && whole {
-        return Ok(());
-    }
-    let there: Vec<String> = network.subnets.iter().map(|subnet| subnet.cidr.to_string()).collect();
-    Err(Error::Taken(format!(
-        "network {} is there already with {} and internal = {}, other than is asked for now; delete it first",
-        network.id,
-        there.join(", "),
-        network.internal
-    )))
 }
 
 fn subnet_name(range: &Range) -> String {

@@ -59,6 +59,7 @@ impl Core {
         let Some(mut pool) = self.state().pools.get(&id).cloned() else { return false };
         let entries = if pool.repeated > 0 {
             pool.repeated -= 1;
+            pool.returned = pool.network.is_some();
             vec![Entry::Pool(pool)]
         } else if pool.network.is_some() {
             pool.released = true;
@@ -276,6 +277,7 @@ fn new_pool(subnetpool: Uuid, owned: bool, cidr: IpNet) -> Pool {
         released: false,
         granted: now(),
         repeated: 0,
+        returned: false,
     }
 }
 

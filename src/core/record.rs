@@ -46,6 +46,10 @@ pub struct Pool {
     /// How often it was granted beyond the first time: the engine repeated the call, or makes two networks of one range at once.
     #[serde(default)]
     pub repeated: u32,
+    /// Whether the engine has given back one of several grants while a network drew on it. It goes with its network then, since nobody comes
+    /// for grants whose reply was lost.
+    #[serde(default)]
+    pub returned: bool,
 }
 
 /// A Docker network.

@@ -107,8 +107,6 @@ async fn a_call_about_a_pool_that_the_engine_repeats_is_the_same_pool() {
     let address = host.run(&id('a'), &id('b'), &pools[0]).await;
     host.remove_container(&id('a'), &id('b'), &pools[0], address).await;
     host.remove(&id('a'), &pools).await;
-    host.core.collect(now() + 700).await.unwrap();
-    host.core.backlog_settled().await;
     assert_eq!((cloud.objects().await, host.left()), (before, 0));
 }
 

@@ -9,7 +9,7 @@ use kuryr::{
 };
 use serde_json::json;
 
-use crate::host::{Cloud, Host, Plan, endpoint, id, now, taps};
+use crate::host::{Cloud, Host, Plan, Trouble, endpoint, id, now, taps};
 
 /// Starts a container with an address of each family.
 async fn run(host: &Host, container: char, pools: &[PoolGrant]) -> [IpNet; 2] {
@@ -133,6 +133,33 @@ async fn a_network_that_hosts_share_is_found_by_its_pool_and_stays_the_others() 
     one.remove_container(&id('a'), &id('d'), &pools_one[0], address).await;
     one.remove(&id('a'), &pools_one).await;
     assert_eq!((cloud.objects().await, one.left()), (before, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn taking_up_one_network_holds_no_other_one_up() {
+    let cloud = Cloud::start().await;
+    let before = cloud.objects().await;
+    let host = cloud.host("one");
+    let slow = host.network(&id('a'), &["10.0.0.0/24"]).await;
+    let quick = host.network(&id('b'), &["10.1.0.0/24"]).await;
+    host.core.backlog_settled().await;
+    let network = cloud.neutron.list::<Network>(&[("name", "kuryr-net-aaaaaaaa")]).await.unwrap()[0].id;
+    host.stop().await;
+    fs::remove_dir_all(cloud.journal("one")).unwrap();
+
+    let host = cloud.host("one");
+    cloud.trouble("GET", format!("/networks/{network}").leak(), Trouble::Late);
+    let others = async {
+        cloud.held(1).await;
+        let address = host.run(&id('b'), &id('d'), &quick[0]).await;
+        host.remove_container(&id('b'), &id('d'), &quick[0], address).await;
+        cloud.mend();
+    };
+    let (address, ()) = tokio::join!(host.address(&slow[0], None), others);
+    host.core.release_address(&slow[0].id.to_string(), address.unwrap().addr()).await.unwrap();
+    host.remove(&id('a'), &slow).await;
+    host.remove(&id('b'), &quick).await;
+    assert_eq!((cloud.objects().await, host.left()), (before, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
