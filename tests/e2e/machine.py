@@ -142,7 +142,7 @@ class Machine:
         ports = self.neutron("ports")["ports"]
         routers = {f"tap{port['id'][:11]}" for port in ports if of_the_network(port)}
         taps = sorted(name for name in self.links() if name.startswith(("tap", "t_c", "veth")) and name not in routers)
-        addresses = self.rows("controller/controller.db", "SELECT port_id, ip FROM port_addresses")
+        addresses = self.rows("controller/controller.db", "SELECT port_id, hex(ip) FROM port_addresses")
         of_routers = {port["id"] for port in ports if of_the_network(port)}
         containers = [row for row in addresses if row[0] not in of_routers]
         records = self.rows("journal.db", "SELECT kind, id FROM record WHERE kind NOT IN ('pool', 'network')")

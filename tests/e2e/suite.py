@@ -202,6 +202,9 @@ def test_security_group_drops_and_admits(m):
     rule = {"security_group_id": group["id"], "direction": "ingress", "ethertype": "IPv4", "protocol": "icmp"}
     m.neutron("security-group-rules", "POST", {"security_group_rule": rule})
     m.expect_reach("c1", address)
+    m.remove("c2")
+    m.await_(lambda: len(m.ports()) == 1, "the port that uses the group is gone")
+    m.neutron(f"security-groups/{group['id']}", "DELETE")
 
 
 # What goes wrong
