@@ -455,44 +455,6 @@ async fn a_full_disk_refuses_promises_and_no_release() {
     umount2(&directory, MntFlags::MNT_DETACH).unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_full_disk_kept_out_of_the_journal_does_not_come_back_later() {
-    let cloud = Cloud::start().await;
-    let directory = cloud.journal("one");
-    small_file_system(&directory);
-    let host = cloud.host("one");
-    let pools = host.network(&id('a'), &["10.0.0.0/24", "fd00:1::/64"]).await;
-    let mut granted = Vec::new();
-    for _ in 0..10 {
-        granted.push([host.address(&pools[0], None).await.unwrap(), host.address(&pools[1], None).await.unwrap()]);
-    }
-    host.core.backlog_settled().await;
-    let [v4, v6] = [pools[0].id.to_string(), pools[1].id.to_string()];
-    fill(&directory);
-    // Each port stays for its other address, and the journal is owed its record.
-    for [address, _] in &granted {
-        host.core.release_address(&v4, address.addr()).await.unwrap();
-    }
-    make_room(&directory);
-    let mut releases = tokio::task::JoinSet::new();
-    for [_, address] in granted {
-        let (core, pool) = (host.core.clone(), v6.clone());
-        releases.spawn(async move { core.release_address(&pool, address.addr()).await.unwrap() });
-    }
-    while let Some(ended) = releases.join_next().await {
-        ended.unwrap();
-    }
-    host.core.backlog_settled().await;
-    assert_eq!((host.core.counts().ports, cloud.ports().await.len()), (0, 0));
-    host.stop().await;
-    let host = cloud.host("one");
-    assert_eq!(host.core.counts().ports, 0, "records of ports that are gone have come back");
-    host.remove(&id('a'), &pools).await;
-    assert_eq!(host.left(), 0);
-    host.stop().await;
-    umount2(&directory, MntFlags::MNT_DETACH).unwrap();
-}
-
 /// Runs `kuryr serve` with its state in `state`, under `wrapper`, and returns how it says that it cannot start.
 async fn cannot_start(wrapper: &[&str], state: &Path) -> String {
     let binary = env!("CARGO_BIN_EXE_kuryr");
