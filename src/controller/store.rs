@@ -1,6 +1,9 @@
 //! The controller's durable state: one SQLite file, one connection, one transaction per request.
 
 use std::{
+    fs::OpenOptions,
+    io,
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -29,6 +32,13 @@ impl Store {
     /// Opens or makes the file and brings its tables up to date.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let refused = |message: String| Error::Database { path: path.to_owned(), message };
+        // It holds tokens: SQLite gives its further files the mode of the first. One that is there is not opened here, since closing it again
+        // would end the locks that a connection of this process may hold.
+        if let Err(error) = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)
+            && error.kind() != io::ErrorKind::AlreadyExists
+        {
+            return Err(refused(error.to_string()));
+        }
         let mut connection = Connection::open(path).map_err(|error| refused(error.to_string()))?;
         connection
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;")

@@ -1,5 +1,7 @@
 //! The embedded controller over real HTTP: logging in, and the frame that all its resources share.
 
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -23,6 +25,18 @@ async fn only_the_right_password_logs_in() {
     let (_, users) = cloud.call(&cloud.admin().await, Method::GET, "/identity/v3/users", Value::Null).await;
     assert_eq!(users["users"].as_array().unwrap().len(), 2);
     assert!(!users.to_string().contains("argon2"));
+}
+
+#[tokio::test]
+async fn passwords_are_random_and_roots_alone() {
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let (one, two) = (Cloud::start().await, Cloud::start().await);
+    for name in ["admin-password", "service-password"] {
+        let (here, there) = (one.state.path().join(name), two.state.path().join(name));
+        assert_eq!(mode(&here), 0o600);
+        assert_ne!(fs::read(here).unwrap(), fs::read(there).unwrap());
+    }
+    assert_eq!(mode(&one.state.path().join("controller.db")), 0o600, "it holds tokens");
 }
 
 #[tokio::test]

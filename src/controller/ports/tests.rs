@@ -2,7 +2,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::controller::{context::Context, query::Query, store::Store};
+use crate::controller::{
+    context::Context,
+    query::Query,
+    store::{self, Store},
+};
 
 /// A store with the networks `net` (10.0.0.0/29 of four addresses, fd00::/64) and `other` (10.0.0.0/29).
 struct Cloud {
@@ -71,6 +75,28 @@ const FAR: &str = "00000000-0000-4000-8000-000000000008";
 
 fn ips(port: &Value) -> Vec<&str> {
     port["fixed_ips"].as_array().unwrap().iter().map(|fixed| fixed["ip_address"].as_str().unwrap()).collect()
+}
+
+/// The API looks before it writes; two writers at once would still meet in the database.
+#[test]
+fn the_database_itself_keeps_addresses_and_macs_apart() {
+    let cloud = Cloud::new();
+    let port = cloud.post(json!({"network_id": NET, "mac_address": "fa:16:3e:00:00:01"})).unwrap();
+    let id = port["id"].as_str().unwrap();
+    let again = |sql: &str, network: &str| {
+        let mut refused = None;
+        let _ = cloud.store.transact(|tx| {
+            refused = tx.execute(sql, (id, network)).err();
+            Ok(())
+        });
+        refused
+    };
+    let address = "INSERT INTO port_addresses SELECT port_id, ?2, subnet_id, ip FROM port_addresses WHERE port_id = ?1";
+    assert!(store::is_constraint(&again(address, NET).unwrap()));
+    assert!(again(address, OTHER).is_none(), "another network may have the same addresses");
+    let mac = "INSERT INTO ports SELECT 'another-' || ?2, project_id, name, ?2, mac_address, device_id, document FROM ports WHERE id = ?1";
+    assert!(store::is_constraint(&again(mac, NET).unwrap()));
+    assert!(again(mac, OTHER).is_none(), "and the same MACs");
 }
 
 #[test]
