@@ -83,6 +83,13 @@ impl Config {
                     .warnings
                     .push(format!("{}: [{}] {} is accepted, but kuryr does nothing with it", found.origin, opt.group, opt.name));
             }
+            // A nested container must not get an interface of the machine's own network without a word.
+            if matches!(opt.name, "default_port_driver" | "default_driver") && found.text.rsplit('.').next() != Some("veth") {
+                settings.warnings.push(format!(
+                    "{}: [{}] {} = {}: kuryr has no port driver but veth, and uses that",
+                    found.origin, opt.group, opt.name, found.text
+                ));
+            }
         }
         reader::Reader(&settings).config()
     }

@@ -58,6 +58,8 @@ fn the_environment_wins_over_files_and_old_names_count() {
     assert_eq!(config.auth.username.as_deref(), Some("env"));
     assert_eq!(config.auth.project_name.as_deref(), Some("p"));
     assert_eq!(config.binding.default_driver, "x");
+    let driver = config.warnings.iter().find(|warning| warning.contains("default_driver")).unwrap();
+    assert!(driver.contains("kuryr.conf:5") && driver.contains("no port driver but veth"), "{driver}");
     assert_eq!(config.log.file, Some("/l/kuryr-server.log".into()));
     assert_eq!(config.capability_scope, "global");
 }

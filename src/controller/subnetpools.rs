@@ -204,7 +204,23 @@ fn first_free(range: &IpNet, length: u8, taken: &[IpNet]) -> Option<IpNet> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Against trying every subnet of the length in turn.
+        #[test]
+        fn the_first_free_subnet_is_that_of_an_honest_search(length in 18u8..28, taken in prop::collection::vec((0u32..4096, 20u8..29), 0..12)) {
+            let range: IpNet = "10.0.0.0/20".parse().unwrap();
+            let taken: Vec<IpNet> = taken
+                .into_iter()
+                .map(|(host, length)| IpNet::new(std::net::Ipv4Addr::from_bits(0x0a00_0000 + host).into(), length).unwrap().trunc())
+                .collect();
+            let honest = range.subnets(length).ok().and_then(|mut all| all.find(|net| taken.iter().all(|other| !overlap(net, other))));
+            prop_assert_eq!(first_free(&range, length, &taken), honest);
+        }
+    }
 
     #[test]
     fn the_lowest_free_subnet_is_found() {

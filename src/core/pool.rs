@@ -347,6 +347,19 @@ mod tests {
     }
 
     proptest! {
+        /// Against trying every prefix of the length in turn.
+        #[test]
+        fn a_free_prefix_is_that_of_an_honest_search(length in 18u8..28, taken in prop::collection::vec((0u32..4096, 20u8..29), 0..12)) {
+            let range = net("10.0.0.0/20");
+            let taken: Vec<IpNet> = taken
+                .into_iter()
+                .map(|(host, length)| IpNet::new(std::net::Ipv4Addr::from_bits(0x0a00_0000 + host).into(), length).unwrap().trunc())
+                .collect();
+            let apart = |one: &IpNet, other: &IpNet| !one.contains(other) && !other.contains(one);
+            let honest = range.subnets(length).ok().and_then(|mut all| all.find(|net| taken.iter().all(|other| apart(net, other))));
+            prop_assert_eq!(free_prefix(&[range], length, &taken), honest);
+        }
+
         #[test]
         fn prefixes_run_out_only_when_all_are_taken(count in 0usize..80) {
             let pool = [net("10.0.0.0/26")];

@@ -55,6 +55,13 @@ class Machine:
             raise Failed(f"{' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout.strip()
 
+    def fails(self, *arguments):
+        try:
+            self.run(*arguments)
+            return False
+        except Failed:
+            return True
+
     def docker(self, *arguments, deadline=90):
         # The client of the engine's own package: a newer one in PATH sends what an old engine refuses.
         return self.run("/usr/bin/docker", *arguments, deadline=deadline)
@@ -173,11 +180,7 @@ class Machine:
         return json.loads(self.docker("container", "inspect", name))[0]["NetworkSettings"]["Networks"][network]
 
     def reaches(self, container, address):
-        try:
-            self.docker("exec", container, "ping", "-c", "1", "-W", "3", address)
-            return True
-        except Failed:
-            return False
+        return not self.fails("/usr/bin/docker", "exec", container, "ping", "-c", "1", "-W", "3", address)
 
     def expect_reach(self, container, address):
         self.await_(lambda: self.reaches(container, address), f"{container} reaches {address}", 10)

@@ -207,6 +207,26 @@ def test_security_group_drops_and_admits(m):
     m.neutron(f"security-groups/{group['id']}", "DELETE")
 
 
+def test_floating_ip_leads_to_a_container(m):
+    m.create_network("n", *V4)
+    m.start("c1")
+    port = m.ports()[0]
+    external = [network["id"] for network in m.neutron("networks")["networks"] if network["router:external"]][0]
+    body = {"floatingip": {"floating_network_id": external, "port_id": port["id"]}}
+    floating = m.neutron("floatingips", "POST", body)["floatingip"]
+    m.run("ip", "-n", "internet", "route", "add", "172.24.4.0/24", "via", "198.18.0.2")
+    ping = ("ip", "netns", "exec", "internet", "busybox", "ping", "-c", "1", "-W", "1", floating["floating_ip_address"])
+    try:
+        check(m.fails(*ping), "the default group lets strangers in")
+        rule = {"security_group_id": port["security_groups"][0], "direction": "ingress", "ethertype": "IPv4", "protocol": "icmp"}
+        rule = m.neutron("security-group-rules", "POST", {"security_group_rule": rule})["security_group_rule"]
+        m.await_(lambda: not m.fails(*ping), "the floating address leads to the container")
+        m.neutron(f"security-group-rules/{rule['id']}", "DELETE")
+    finally:
+        m.run("ip", "-n", "internet", "route", "del", "172.24.4.0/24")
+        m.neutron(f"floatingips/{floating['id']}", "DELETE")
+
+
 # What goes wrong
 
 
