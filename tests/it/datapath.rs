@@ -90,6 +90,7 @@ fn packets_arrive_where_they_may_and_nowhere_else() {
     let tap = Veth { name: "tapffffffff-ff", mac: None, master: Some(bridge), peer: "guest", peer_mac: None, peer_netns: None, mtu: None };
     socket.add_veth(&tap).unwrap();
     sync(&mut executor, &world, true);
+    socket.add_bridge("brqeeeeeeee-ee").unwrap();
     datapath::remove_everything(&world).unwrap();
     assert!(netns::list().unwrap().contains(&theirs));
     let mut left: Vec<String> = datapath::links().unwrap().into_iter().map(|link| link.name).filter(|name| name != "lo").collect();

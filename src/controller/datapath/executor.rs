@@ -237,7 +237,8 @@ impl Executor {
     }
 }
 
-/// Takes down everything on this host that the snapshot names; what bears such a name and is not in it may be another's.
+/// Takes down everything on this host that the snapshot names, and what is proven to be a left-over: the daemon may have ended between the
+/// removal of an object and that of its links. What else bears such a name may be another's.
 pub fn remove_everything(snapshot: &Snapshot) -> Result<(), Error> {
     let mut socket = Socket::open()?;
     for port in snapshot.ports.keys() {
@@ -254,6 +255,11 @@ pub fn remove_everything(snapshot: &Snapshot) -> Result<(), Error> {
     }
     for network in snapshot.networks.keys() {
         socket.delete_link(&names::bridge(*network))?;
+    }
+    let mut problems = Problems::default();
+    bridges::remove_stale(&mut socket, &links()?, &Snapshot::default(), &mut problems);
+    for problem in &problems.0 {
+        tracing::error!(problem, "something of the datapath stays behind");
     }
     nft::apply("add table bridge kuryr\ndelete table bridge kuryr\nadd table inet kuryr\ndelete table inet kuryr\n")?;
     forward::remove()?;
