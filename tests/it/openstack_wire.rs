@@ -319,21 +319,20 @@ async fn redirects_are_not_followed_with_a_token() {
     assert_eq!(stage.asked("").iter().map(|asked| asked.body["auth"].is_object()).collect::<Vec<_>>(), [true]);
 }
 
-/// The variables of the environment are those of a process, so the part behind a proxy runs in another one.
+/// The variables of the environment are those of a process, so the test runs itself once more in another one, behind a proxy.
 #[tokio::test]
 async fn a_proxy_is_not_asked_for_this_machine() {
-    #[allow(clippy::disallowed_methods, reason = "it ends when the one test in it ends, and with this one")]
-    let mut other = tokio::process::Command::new(std::env::current_exe().unwrap());
-    other.args(["--ignored", "--exact", "openstack_wire::behind_a_proxy"]).kill_on_drop(true);
-    other.env("http_proxy", "http://127.0.0.1:1").env_remove("no_proxy").env_remove("NO_PROXY");
-    let output = other.output().await.unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
-}
-
-#[tokio::test]
-#[ignore = "needs a proxy in its environment: a_proxy_is_not_asked_for_this_machine runs it"]
-async fn behind_a_proxy() {
+    const INSIDE: &str = "KURYR_TEST_BEHIND_A_PROXY";
+    if std::env::var_os(INSIDE).is_none() {
+        #[allow(clippy::disallowed_methods, reason = "it ends when the one test in it ends, and with this one")]
+        let mut other = tokio::process::Command::new(std::env::current_exe().unwrap());
+        other.args(["--exact", "openstack_wire::a_proxy_is_not_asked_for_this_machine"]).kill_on_drop(true);
+        other.env(INSIDE, "1").env("http_proxy", "http://127.0.0.1:1").env_remove("no_proxy").env_remove("NO_PROXY");
+        let output = other.output().await.unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+        return;
+    }
     let stage = Stage::open(quiet).await;
     for base in [stage.base.clone(), stage.base.replace("localhost", "127.0.0.1")] {
         client(&base, &[("endpoint_override", &base)]).list::<Network>(&[]).await.unwrap();
