@@ -53,15 +53,19 @@ pub enum Error {
     /// A listener cannot be opened.
     #[error(transparent)]
     Listen(#[from] listen::Error),
-    /// `kuryr_uri` names no address.
-    #[error("[DEFAULT] kuryr_uri is '{0}'; write an address of this machine such as http://127.0.0.1:23750")]
-    Uri(String),
+    /// The host in `kuryr_uri` has no address.
+    #[error(
+        "[DEFAULT] kuryr_uri is '{uri}', whose host has no address: {source}; write an address of this machine such as http://127.0.0.1:23750"
+    )]
+    Uri {
+        /// The option's value.
+        uri: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
     /// `kuryr_uri` promises TLS, which is not set up.
     #[error("[DEFAULT] kuryr_uri is '{0}', but enable_ssl is not set; set it, with ssl_cert_file and ssl_key_file, or write http://")]
     UriWithoutTls(String),
-    /// `metrics_listen` names no place for it.
-    #[error("[kuryr] metrics_listen has '{0}'; write the absolute path of a unix socket, or a loopback address such as 127.0.0.1:9751")]
-    MetricsListen(String),
     /// TLS cannot be served.
     #[error(transparent)]
     Tls(#[from] tls::Error),

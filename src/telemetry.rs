@@ -81,11 +81,11 @@ pub fn start(settings: &Settings) -> Result<(), Error> {
 /// A level by Python's name for it.
 fn level_named(name: &str) -> Option<LevelFilter> {
     Some(match name.to_uppercase().as_str() {
-        "TRACE" => LevelFilter::TRACE,
+        "TRACE" | "NOTSET" => LevelFilter::TRACE,
         "DEBUG" => LevelFilter::DEBUG,
         "INFO" => LevelFilter::INFO,
         "WARN" | "WARNING" => LevelFilter::WARN,
-        "ERROR" | "CRITICAL" => LevelFilter::ERROR,
+        "ERROR" | "CRITICAL" | "FATAL" => LevelFilter::ERROR,
         _ => return None,
     })
 }

@@ -1,6 +1,6 @@
 //! Where the daemon listens: what the service manager opened or the unix socket, and the TCP address of the configuration, plain or by TLS.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use super::{Error, spec};
 use crate::{
@@ -68,6 +68,7 @@ fn authority(uri: &str) -> &str {
 }
 
 async fn tcp_address(uri: &str) -> Result<SocketAddr, Error> {
-    let mut found = tokio::net::lookup_host(authority(uri)).await.map_err(|_| Error::Uri(uri.to_owned()))?;
-    found.next().ok_or_else(|| Error::Uri(uri.to_owned()))
+    let failed = |source| Error::Uri { uri: uri.to_owned(), source };
+    let mut found = tokio::net::lookup_host(authority(uri)).await.map_err(failed)?;
+    found.next().ok_or_else(|| failed(io::Error::other("none was found")))
 }

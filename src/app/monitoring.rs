@@ -26,14 +26,14 @@ pub(super) struct Monitored {
     pub requests: CloudRequests,
 }
 
-/// Opens the listeners of `[kuryr] metrics_listen`: paths of unix sockets, and addresses, which must be loopback because anybody may ask there.
+/// Opens the listeners of `[kuryr] metrics_listen`: paths of unix sockets, and addresses, of which the configuration takes none but those of
+/// loopback, because anybody may ask there.
 pub(super) async fn open(items: &[String]) -> Result<Vec<Listener>, Error> {
     let mut listeners = Vec::new();
     for item in items {
         let listener = match item.parse::<SocketAddr>() {
-            Ok(address) if address.ip().is_loopback() => Listener::tcp(address).await?,
-            Err(_) if item.starts_with('/') => Listener::unix(Path::new(item)).await?,
-            _ => return Err(Error::MetricsListen(item.clone())),
+            Ok(address) => Listener::tcp(address).await?,
+            Err(_) => Listener::unix(Path::new(item)).await?,
         };
         listeners.push(listener);
     }

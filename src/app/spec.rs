@@ -13,9 +13,6 @@ use crate::config::Spec;
 /// The file cannot be written or would not say what is needed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A name that engines do not look for.
-    #[error("[kuryr] spec_file is '{}', which no engine looks for; let it end in kuryr.spec or kuryr.json", .0.display())]
-    Name(PathBuf),
     /// There is no address to tell.
     #[error("[kuryr] spec_file is set, but kuryr listens on no TCP address; set kuryr_uri as well")]
     NoAddress,
@@ -87,20 +84,18 @@ fn put(path: &Path, text: &str) -> io::Result<()> {
 
 fn text(spec: &Spec, url: &str) -> Result<String, Error> {
     let tls = url.starts_with("https://");
-    match spec.file.extension().and_then(|extension| extension.to_str()) {
-        Some("spec") if tls => Err(Error::NoPlace(spec.file.clone())),
-        Some("spec") => Ok(format!("{url}\n")),
-        Some("json") if tls => {
-            let mut files = json!({"InsecureSkipVerify": false, "CAFile": spec.ca.as_ref().ok_or(Error::NoAuthority)?});
-            if let (Some(certificate), Some(key)) = (&spec.certificate, &spec.key) {
-                files["CertFile"] = json!(certificate);
-                files["KeyFile"] = json!(key);
-            }
-            Ok(format!("{:#}\n", json!({"Name": "kuryr", "Addr": url, "TLSConfig": files})))
-        }
-        Some("json") => Ok(format!("{:#}\n", json!({"Name": "kuryr", "Addr": url}))),
-        _ => Err(Error::Name(spec.file.clone())),
+    if spec.file.extension().is_none_or(|extension| extension != "json") {
+        return if tls { Err(Error::NoPlace(spec.file.clone())) } else { Ok(format!("{url}\n")) };
     }
+    let mut told = json!({"Name": "kuryr", "Addr": url});
+    if tls {
+        told["TLSConfig"] = json!({"InsecureSkipVerify": false, "CAFile": spec.ca.as_ref().ok_or(Error::NoAuthority)?});
+        if let (Some(certificate), Some(key)) = (&spec.certificate, &spec.key) {
+            told["TLSConfig"]["CertFile"] = json!(certificate);
+            told["TLSConfig"]["KeyFile"] = json!(key);
+        }
+    }
+    Ok(format!("{told:#}\n"))
 }
 
 #[cfg(test)]
@@ -122,7 +117,6 @@ mod tests {
         let untrusting = Spec { ca: None, ..spec(Path::new("kuryr.json")) };
         assert!(matches!(text(&untrusting, "https://x"), Err(Error::NoAuthority)), "the engine would then verify nothing");
         assert!(matches!(text(&spec(Path::new("kuryr.spec")), "https://x"), Err(Error::NoPlace(_))));
-        assert!(matches!(text(&spec(Path::new("kuryr.conf")), "http://x"), Err(Error::Name(_))));
     }
 
     #[test]

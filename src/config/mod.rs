@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 mod effective;
+mod kind;
 pub mod options;
 pub mod oslo;
 mod reader;

@@ -2,43 +2,7 @@
 //!
 //! Names, types and defaults are those of kuryr-libnetwork, kuryr-lib, oslo.log and keystoneauth; the group `kuryr` is our own.
 
-/// What a value may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Any text.
-    Text,
-    /// 1/true/on/yes or 0/false/off/no in any case.
-    Flag,
-    /// A whole number of at least this.
-    Integer(i64),
-    /// Items separated by commas.
-    List,
-    /// One of these words, with case.
-    Choice(&'static [&'static str]),
-}
-
-impl Kind {
-    /// What a wrong value is told.
-    pub fn allowed(self) -> String {
-        match self {
-            Self::Text => "any text".to_owned(),
-            Self::Flag => "true or false (also 1/0, yes/no, on/off)".to_owned(),
-            Self::Integer(least) => format!("a whole number of at least {least}"),
-            Self::List => "a list separated by commas".to_owned(),
-            Self::Choice(words) => format!("one of {}", words.join(", ")),
-        }
-    }
-
-    /// Whether `text` is a value of this kind.
-    pub fn accepts(self, text: &str) -> bool {
-        match self {
-            Self::Text | Self::List => true,
-            Self::Flag => flag(text).is_some(),
-            Self::Integer(least) => text.trim().parse::<i64>().is_ok_and(|n| n >= least),
-            Self::Choice(words) => words.contains(&text),
-        }
-    }
-}
+pub use super::kind::Kind;
 
 /// The value of a boolean as oslo.config reads it.
 pub fn flag(text: &str) -> Option<bool> {
@@ -104,7 +68,10 @@ impl Opt {
     }
 }
 
-use Kind::{Choice, Flag, Integer, List, Text};
+use Kind::{
+    AbsolutePath, Choice, Flag, Host, Integer, Interface, InterfacePrefix, Levels, List, Listen, LocalPlaces, NeutronFlag, PoolPrefix,
+    SpecFile, Text, Url,
+};
 
 const D: &str = "DEFAULT";
 const N: &str = "neutron";
@@ -156,9 +123,9 @@ const FACILITIES: &[&str] = &[
 
 /// Every option, in the order of the sample file.
 pub static OPTIONS: &[Opt] = &[
-    opt(D, "host", Text, None, "Name of this host as its Neutron agent knows it (binding:host_id). Unset: the host name."),
+    opt(D, "host", Host, None, "Name of this host as its Neutron agent knows it (binding:host_id). Unset: the host name."),
     opt(D, "pybasedir", Text, Some("/usr"), "Only for use as $pybasedir in other values."),
-    opt(D, "kuryr_uri", Text, None, "Where to listen on TCP, such as http://127.0.0.1:23750. Unset: only on the Unix socket.")
+    opt(D, "kuryr_uri", Listen, None, "Where to listen on TCP, such as http://127.0.0.1:23750. Unset: only on the Unix socket.")
         .env("OS_KURYR_URI"),
     opt(D, "capability_scope", Choice(&["local", "global"]), Some("local"), "Scope reported to the container engine.")
         .env("CAPABILITY_SCOPE"),
@@ -172,13 +139,13 @@ pub static OPTIONS: &[Opt] = &[
     opt(D, "ssl_cert_file", Text, Some("/var/lib/kuryr/certs/cert.pem"), "Certificate of the TLS listener."),
     opt(D, "ssl_key_file", Text, Some("/var/lib/kuryr/certs/key.pem"), "Key of the TLS listener."),
     opt(D, "bindir", Text, Some("/usr/libexec/kuryr"), "Directory of binding scripts."),
-    opt(D, "subnetpool_name_prefix", Text, Some("kuryrPool"), "Prefix of the names of subnet pools."),
+    opt(D, "subnetpool_name_prefix", PoolPrefix, Some("kuryrPool"), "Prefix of the names of subnet pools."),
     opt(D, "deployment_type", Text, Some("baremetal"), NO_EFFECT),
     opt(D, "debug", Flag, Some("false"), "Log debug messages.").flag(),
     opt(D, "log_file", Text, None, "Append the log to this file instead of stderr; relative to log_dir.").was(&["logfile"]).flag(),
     opt(D, "log_dir", Text, None, "Directory of log_file; alone, the file is kuryr-server.log.").was(&["logdir"]).flag(),
     opt(D, "use_stderr", Flag, Some("false"), "Log to stderr too when a log file is set."),
-    opt(D, "default_log_levels", List, Some("hyper=INFO,reqwest=INFO,rustls=INFO"), "Least level of single targets, as target=LEVEL."),
+    opt(D, "default_log_levels", Levels, Some("hyper=INFO,reqwest=INFO,rustls=INFO"), "Least level of single targets, as target=LEVEL."),
     opt(D, "log_config_append", Text, None, NO_EFFECT).was(&["log_config", "log-config"]).flag(),
     opt(D, "log_date_format", Text, Some("%Y-%m-%d %H:%M:%S"), NO_EFFECT).flag(),
     opt(D, "watch_log_file", Flag, Some("false"), NO_EFFECT).flag(),
@@ -205,8 +172,14 @@ pub static OPTIONS: &[Opt] = &[
     opt(D, "rate_limit_interval", Integer(0), Some("0"), NO_EFFECT),
     opt(D, "rate_limit_burst", Integer(0), Some("0"), NO_EFFECT),
     opt(D, "rate_limit_except_level", Text, Some("CRITICAL"), NO_EFFECT),
-    opt("kuryr", "state_path", Text, Some("/var/lib/kuryr"), "Directory of the journal."),
-    opt("kuryr", "socket", Text, Some("/run/docker/plugins/kuryr.sock"), "Unix socket on which the container engine finds the plugin."),
+    opt("kuryr", "state_path", AbsolutePath, Some("/var/lib/kuryr"), "Directory of the journal."),
+    opt(
+        "kuryr",
+        "socket",
+        AbsolutePath,
+        Some("/run/docker/plugins/kuryr.sock"),
+        "Unix socket on which the container engine finds the plugin.",
+    ),
     opt(
         "kuryr",
         "external_network",
@@ -214,8 +187,14 @@ pub static OPTIONS: &[Opt] = &[
         None,
         "Name or id of an external Neutron network: every Docker network that is not --internal gets a router to it.",
     ),
-    opt("kuryr", "ovsdb_socket", Text, Some("/run/openvswitch/db.sock"), "Unix socket of Open vSwitch's database."),
-    opt("kuryr", "ovs_bridge", Text, Some("br-int"), "Integration bridge of Open vSwitch, where Neutron does not name it for the port."),
+    opt("kuryr", "ovsdb_socket", AbsolutePath, Some("/run/openvswitch/db.sock"), "Unix socket of Open vSwitch's database."),
+    opt(
+        "kuryr",
+        "ovs_bridge",
+        Interface,
+        Some("br-int"),
+        "Integration bridge of Open vSwitch, where Neutron does not name it for the port.",
+    ),
     opt(
         "kuryr",
         "ssl_client_ca_file",
@@ -226,7 +205,7 @@ pub static OPTIONS: &[Opt] = &[
     opt(
         "kuryr",
         "spec_file",
-        Text,
+        SpecFile,
         None,
         "Tell the container engine of kuryr_uri in this file while the daemon runs, such as /usr/lib/docker/plugins/kuryr/kuryr.json (or .spec).",
     ),
@@ -236,19 +215,19 @@ pub static OPTIONS: &[Opt] = &[
     opt(
         "kuryr",
         "metrics_listen",
-        List,
+        LocalPlaces,
         Some("/run/kuryr/metrics.sock"),
         "Where /metrics, /healthz and /readyz are answered: Unix sockets and loopback addresses such as 127.0.0.1:9751. Empty: nowhere.",
     ),
     opt("kuryr", "request_timeout", Integer(1), Some("20"), "Seconds a call of the container engine may take."),
-    opt(N, "enable_dhcp", Text, Some("True"), "enable_dhcp of new subnets: True or False."),
+    opt(N, "enable_dhcp", NeutronFlag, Some("True"), "enable_dhcp of new subnets: True or False."),
     opt(N, "default_subnetpool_v4", Text, Some("kuryr"), "Subnet pool for IPv4 networks without --subnet.").env("SUBNET_POOLS_V4"),
     opt(N, "default_subnetpool_v6", Text, Some("kuryr6"), "Subnet pool for IPv6 networks without --subnet.").env("SUBNET_POOLS_V6"),
     opt(N, "vif_plugging_is_fatal", Flag, Some("false"), "Fail a container start when its port does not become ACTIVE in time."),
     opt(N, "vif_plugging_timeout", Integer(0), Some("0"), "Seconds to wait for ACTIVE; 0 means as long as the call may take."),
     opt(N, "region_name", Text, None, "Region in the service catalog."),
     opt(N, "endpoint_type", Choice(&["public", "admin", "internal"]), Some("public"), "Interface in the service catalog."),
-    opt(N, "endpoint_override", Text, None, "URL of Neutron, in place of the catalog's."),
+    opt(N, "endpoint_override", Url, None, "URL of Neutron, in place of the catalog's."),
     opt(N, "cafile", Text, None, "PEM file of certificate authorities."),
     opt(N, "certfile", Text, None, "PEM file of the client's certificate."),
     opt(N, "keyfile", Text, None, "PEM file of the client's key."),
@@ -276,7 +255,7 @@ pub static OPTIONS: &[Opt] = &[
     )
     .was(&["auth_plugin"]),
     opt(N, "auth_section", Text, None, "Take the authentication keys from this section."),
-    opt(N, "auth_url", Text, None, "URL of Keystone."),
+    opt(N, "auth_url", Url, None, "URL of Keystone."),
     opt(N, "username", Text, None, "User name.").was(&["user_name", "user-name"]),
     opt(N, "user_id", Text, None, "User id.").was(&["user-id"]),
     opt(N, "password", Text, None, "Password of the user.").secret(),
@@ -290,27 +269,27 @@ pub static OPTIONS: &[Opt] = &[
     opt(N, "default_domain_id", Text, None, "Domain id of user and project where they have none.").was(&["default-domain-id"]),
     opt(N, "domain_name", Text, None, "Domain name to scope to.").was(&["domain-name"]),
     opt(N, "domain_id", Text, None, "Domain id to scope to.").was(&["domain-id"]),
-    opt(N, "system_scope", Text, None, "Scope to the system: all.").was(&["system-scope"]),
+    opt(N, "system_scope", Choice(&["all"]), None, "Scope to the system: all.").was(&["system-scope"]),
     opt(N, "trust_id", Text, None, "Trust to scope to.").was(&["trust-id"]),
     opt(N, "token", Text, None, "Token, for the token methods.").secret(),
     opt(N, "application_credential_id", Text, None, "Id of the application credential."),
     opt(N, "application_credential_name", Text, None, "Name of the application credential; needs the user too."),
     opt(N, "application_credential_secret", Text, None, "Secret of the application credential.").secret(),
-    opt(N, "endpoint", Text, None, "URL of Neutron, for auth_type none and admin_token."),
-    opt("binding", "veth_dst_prefix", Text, Some("eth"), "Prefix of interface names in the container."),
+    opt(N, "endpoint", Url, None, "URL of Neutron, for auth_type none and admin_token."),
+    opt("binding", "veth_dst_prefix", InterfacePrefix, Some("eth"), "Prefix of interface names in the container."),
     opt("binding", "default_driver", Text, Some("kuryr.lib.binding.drivers.veth"), "Binding driver, by short name or Python path.")
         .was(&["driver"]),
     opt("binding", "enabled_drivers", List, Some("kuryr.lib.binding.drivers.veth"), "Binding drivers that may be used."),
-    opt("binding", "link_iface", Text, Some(""), "The machine's own interface, for nested containers."),
-    opt("keystone_client", "auth_uri", Text, None, "Mitaka's [neutron] auth_url.").env("IDENTITY_URL"),
+    opt("binding", "link_iface", Interface, Some(""), "The machine's own interface, for nested containers."),
+    opt("keystone_client", "auth_uri", Url, None, "Mitaka's [neutron] auth_url.").env("IDENTITY_URL"),
     opt("keystone_client", "admin_user", Text, None, "Mitaka's [neutron] username.").env("SERVICE_USER"),
     opt("keystone_client", "admin_tenant_name", Text, None, "Mitaka's [neutron] project_name.").env("SERVICE_TENANT_NAME"),
     opt("keystone_client", "admin_password", Text, None, "Mitaka's [neutron] password.").env("SERVICE_PASSWORD").secret(),
     opt("keystone_client", "admin_token", Text, None, "Mitaka's [neutron] token.").env("SERVICE_TOKEN").secret(),
     opt("keystone_client", "auth_ca_cert", Text, None, "Mitaka's [neutron] cafile.").env("SERVICE_CA_CERT"),
     opt("keystone_client", "auth_insecure", Flag, None, "Mitaka's [neutron] insecure."),
-    opt("neutron_client", "neutron_uri", Text, None, "Mitaka's [neutron] endpoint_override.").env("OS_URL"),
-    opt("neutron_client", "enable_dhcp", Text, None, "Mitaka's [neutron] enable_dhcp."),
+    opt("neutron_client", "neutron_uri", Url, None, "Mitaka's [neutron] endpoint_override.").env("OS_URL"),
+    opt("neutron_client", "enable_dhcp", NeutronFlag, None, "Mitaka's [neutron] enable_dhcp."),
     opt("neutron_client", "default_subnetpool_v4", Text, None, "Mitaka's [neutron] default_subnetpool_v4."),
     opt("neutron_client", "default_subnetpool_v6", Text, None, "Mitaka's [neutron] default_subnetpool_v6."),
     opt("neutron_client", "vif_plugging_is_fatal", Flag, None, "Mitaka's [neutron] vif_plugging_is_fatal."),

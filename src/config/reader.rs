@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{Auth, Binding, Config, Error, Log, Neutron, Origin, Secret, Settings, Spec, Ssl, options};
+use super::{Auth, Binding, Config, Error, Log, Neutron, Origin, Secret, Settings, Spec, Ssl, kind, options};
 
 /// Asks the settings by option name. A name that is not in the table would be unset; a test holds that there is none.
 pub(super) struct Reader<'a>(pub(super) &'a Settings);
@@ -31,8 +31,7 @@ impl Reader<'_> {
 
     fn list(&self, group: &str, name: &str) -> Result<Vec<String>, Error> {
         let text = self.text(group, name)?.unwrap_or_default();
-        let text = text.trim().trim_end_matches(',');
-        Ok(if text.is_empty() { Vec::new() } else { text.split(',').map(|i| i.trim().to_owned()).collect() })
+        Ok(kind::items(&text).map(str::to_owned).collect())
     }
 
     /// The value of `[neutron]` when somebody set it, else Mitaka's, else the default.
@@ -120,8 +119,7 @@ impl Reader<'_> {
     pub(super) fn config(&self) -> Result<Config, Error> {
         let path = |text: Option<String>| PathBuf::from(text.unwrap_or_default());
         let neutron = Neutron {
-            // Old files hold any spelling here, and the Python sent the text as it was.
-            enable_dhcp: self.neutron("enable_dhcp", "neutron_client.enable_dhcp")?.is_none_or(|t| options::flag(t.trim()).unwrap_or(true)),
+            enable_dhcp: self.neutron("enable_dhcp", "neutron_client.enable_dhcp")?.is_none_or(|t| kind::neutron_flag(&t) != Some(false)),
             default_subnetpool_v4: self.pool("default_subnetpool_v4")?,
             default_subnetpool_v6: self.pool("default_subnetpool_v6")?,
             vif_plugging_is_fatal: self
@@ -159,13 +157,6 @@ impl Reader<'_> {
             Some(host) => host,
             None => nix::unistd::gethostname().map(|h| h.to_string_lossy().into_owned()).unwrap_or_default(),
         };
-        let log = self.log()?;
-        let mut warnings = self.0.warnings.clone();
-        warnings.extend(
-            log.levels.iter().filter(|item| !is_level(item)).map(|item| {
-                format!("[DEFAULT] default_log_levels: '{item}' is passed over; write TARGET=LEVEL, such as kuryr::core=DEBUG")
-            }),
-        );
         Ok(Config {
             host,
             kuryr_uri: self.text("DEFAULT", "kuryr_uri")?,
@@ -179,7 +170,7 @@ impl Reader<'_> {
             spec,
             bindir: self.must("bindir")?.into(),
             subnetpool_name_prefix: self.must("subnetpool_name_prefix")?,
-            log,
+            log: self.log()?,
             state_path: path(self.text("kuryr", "state_path")?),
             socket: path(self.text("kuryr", "socket")?),
             external_network: self.text("kuryr", "external_network")?,
@@ -190,13 +181,7 @@ impl Reader<'_> {
             neutron,
             auth: self.auth()?,
             binding,
-            warnings,
+            warnings: self.0.warnings.clone(),
         })
     }
-}
-
-/// Whether an item of `default_log_levels` has the form `target=LEVEL`, with a level that Python or we know.
-fn is_level(item: &str) -> bool {
-    let levels = ["TRACE", "DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL"];
-    item.split_once('=').is_some_and(|(_, level)| levels.contains(&level.trim().to_uppercase().as_str()))
 }

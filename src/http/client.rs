@@ -1,7 +1,6 @@
 //! The HTTP client for the cloud: TLS as keystoneauth's options say it, timeouts, connections that are kept.
 
 use std::{
-    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -11,11 +10,11 @@ use rustls::{
     ClientConfig, RootCertStore,
     client::{WantsClientCert, WebPkiServerVerifier},
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
 pub use self::refusal::{TlsRefusal, tls_refusal};
 use self::verify::{AnyCertificate, NamedCertificate};
+use super::pem;
 
 mod refusal;
 mod verify;
@@ -45,18 +44,9 @@ pub struct ClientSettings {
 /// The client could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A PEM file cannot be read or holds nothing usable.
-    #[error("cannot use {option} '{}': {reason}; name a readable PEM file that holds {wanted}", path.display())]
-    Pem {
-        /// The option that names the file.
-        option: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What should be in it.
-        wanted: &'static str,
-        /// What went wrong.
-        reason: String,
-    },
+    /// A file of certificates or of the key cannot be used.
+    #[error(transparent)]
+    Pem(#[from] pem::Error),
     /// rustls refused the pieces.
     #[error("cannot set up TLS: {0}; check that certfile and keyfile belong together")]
     Tls(#[from] rustls::Error),
@@ -109,34 +99,24 @@ fn system_roots() -> RootCertStore {
     store
 }
 
-fn verifier(path: &Path) -> Result<NamedCertificate, Error> {
-    let refused = |reason: String| Error::Pem { option: "cafile", path: path.to_owned(), wanted: "CA certificates", reason };
-    let pem = fs::read(path).map_err(|error| refused(error.to_string()))?;
-    let named = certificates(&pem).map_err(&refused)?;
-    let mut store = RootCertStore::empty();
-    for certificate in &named {
-        store.add(certificate.clone()).map_err(|error| refused(error.to_string()))?;
-    }
-    let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider());
-    Ok(NamedCertificate { authorities: authorities.build().map_err(|error| refused(error.to_string()))?, named })
+fn verifier(path: &Path) -> Result<NamedCertificate, pem::Error> {
+    pem::read("cafile", path, "CA certificates", |pem| {
+        let named = pem::certificates(pem)?;
+        let mut store = RootCertStore::empty();
+        for certificate in &named {
+            store.add(certificate.clone()).map_err(|error| error.to_string())?;
+        }
+        let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider());
+        Ok(NamedCertificate { authorities: authorities.build().map_err(|error| error.to_string())?, named })
+    })
 }
 
 fn with_identity(builder: rustls::ConfigBuilder<ClientConfig, WantsClientCert>, settings: &ClientSettings) -> Result<ClientConfig, Error> {
     let Some(certfile) = &settings.certfile else {
         return Ok(builder.with_no_client_auth());
     };
-    let refused = |reason: String| Error::Pem { option: "certfile", path: certfile.clone(), wanted: "the client's certificate", reason };
-    let pem = fs::read(certfile).map_err(|error| refused(error.to_string()))?;
-    let chain = certificates(&pem).map_err(refused)?;
+    let chain = pem::read("certfile", certfile, "the client's certificate", pem::certificates)?;
     let keyfile = settings.keyfile.as_ref().unwrap_or(certfile);
-    let refused = |reason: String| Error::Pem { option: "keyfile", path: keyfile.clone(), wanted: "the client's private key", reason };
-    let pem = fs::read(keyfile).map_err(|error: io::Error| refused(error.to_string()))?;
-    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| refused(error.to_string()))?;
+    let key = pem::read("keyfile", keyfile, "the client's private key", pem::key)?;
     Ok(builder.with_client_auth_cert(chain, key)?)
-}
-
-/// The certificates of a PEM text, of which there must be one.
-pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let found: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
-    if found.is_empty() { Err("there is no certificate in it".to_owned()) } else { Ok(found) }
 }

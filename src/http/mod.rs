@@ -2,4 +2,5 @@
 
 pub mod client;
 pub mod listen;
+pub mod pem;
 pub mod tls;

@@ -1,22 +1,13 @@
 //! TLS for the plugin's TCP listener: a certificate and a key from files, clients checked when an authority for them is named, and the files
 //! read again while connections go on.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use rustls::{
-    RootCertStore, ServerConfig,
-    pki_types::{PrivateKeyDer, pem::PemObject},
-    server::WebPkiClientVerifier,
-};
+use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use tokio::{net::TcpStream, sync::watch};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::client::{certificates, provider};
+use super::{client::provider, pem};
 
 /// How long a client may take for its part of the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -35,18 +26,9 @@ pub struct ServerFiles {
 /// The server cannot be set up from its files.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file cannot be read or holds nothing usable.
-    #[error("cannot use {option} '{}': {reason}; name a readable PEM file that holds {wanted}", path.display())]
-    Pem {
-        /// The option that names the file.
-        option: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What should be in it.
-        wanted: &'static str,
-        /// What went wrong.
-        reason: String,
-    },
+    /// A file cannot be used.
+    #[error(transparent)]
+    Pem(#[from] pem::Error),
     /// rustls refused the pieces.
     #[error("cannot serve TLS with ssl_cert_file '{}' and ssl_key_file '{}': {source}; check that they belong together", certificate.display(), key.display())]
     Pieces {
@@ -96,26 +78,19 @@ impl ServerTls {
 }
 
 fn read(files: &ServerFiles) -> Result<ServerConfig, Error> {
-    let chain = pem("ssl_cert_file", &files.certificate, "the server's certificate", certificates)?;
-    let one_key = |pem: &[u8]| PrivateKeyDer::from_pem_slice(pem).map_err(|error| error.to_string());
-    let key = pem("ssl_key_file", &files.key, "the server's private key", one_key)?;
+    let chain = pem::read("ssl_cert_file", &files.certificate, "the server's certificate", pem::certificates)?;
+    let key = pem::read("ssl_key_file", &files.key, "the server's private key", pem::key)?;
     let pieces = |source| Error::Pieces { certificate: files.certificate.clone(), key: files.key.clone(), source };
     let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(pieces)?;
     let builder = match &files.client_authorities {
         None => builder.with_no_client_auth(),
-        Some(path) => builder.with_client_cert_verifier(pem("ssl_client_ca_file", path, "CA certificates", |pem| {
+        Some(path) => builder.with_client_cert_verifier(pem::read("ssl_client_ca_file", path, "CA certificates", |pem| {
             let mut store = RootCertStore::empty();
-            for certificate in certificates(pem)? {
+            for certificate in pem::certificates(pem)? {
                 store.add(certificate).map_err(|error| error.to_string())?;
             }
             WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider()).build().map_err(|error| error.to_string())
         })?),
     };
     builder.with_single_cert(chain, key).map_err(pieces)
-}
-
-/// What `parse` makes of the file that `option` names.
-fn pem<T>(option: &'static str, path: &Path, wanted: &'static str, parse: impl FnOnce(&[u8]) -> Result<T, String>) -> Result<T, Error> {
-    let text = fs::read(path).map_err(|error| error.to_string());
-    text.and_then(|text| parse(&text)).map_err(|reason| Error::Pem { option, path: path.to_owned(), wanted, reason })
 }

@@ -13,12 +13,16 @@ fn theirs(file: &Path) -> Option<Value> {
         println!("skipped: KURYR_OSLO_PYTHON names no Python that has oslo.config");
         return None;
     };
-    let options: Vec<_> = OPTIONS.iter().map(|o| json!([o.group, o.name, o.kind == Kind::List, o.old_names, o.default])).collect();
+    let options: Vec<_> = OPTIONS.iter().map(|o| json!([o.group, o.name, is_list(o.kind), o.old_names, o.default])).collect();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oslo/reference.py");
     #[allow(clippy::disallowed_methods, reason = "the reference is a Python program; it reads one file and ends")]
     let out = std::process::Command::new(python).arg(script).arg(file).arg(json!(options).to_string()).env_clear().output().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     Some(serde_json::from_slice(&out.stdout).unwrap())
+}
+
+fn is_list(kind: Kind) -> bool {
+    matches!(kind, Kind::List | Kind::Levels | Kind::LocalPlaces)
 }
 
 fn ours(file: &Path) -> Result<Value, kuryr::config::Error> {
@@ -28,7 +32,7 @@ fn ours(file: &Path) -> Result<Value, kuryr::config::Error> {
     for opt in OPTIONS {
         let text = settings.get(opt)?.map(|s| s.text);
         answer[format!("{}.{}", opt.group, opt.name)] = match (opt.kind, text) {
-            (Kind::List, Some(text)) => {
+            (kind, Some(text)) if is_list(kind) => {
                 let text = text.trim().trim_end_matches(',').to_owned();
                 json!(text.split(',').map(str::trim).filter(|_| !text.is_empty()).collect::<Vec<_>>())
             }
@@ -55,11 +59,14 @@ fn a_nasty_file_reads_as_in_oslo_config() {
 fn carriage_returns_end_lines_as_in_oslo_config() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("cr.conf");
-    fs::write(&file, "[DEFAULT]\r\nhost = a\r\n  b\rbindir = c\r").unwrap();
+    fs::write(&file, "[DEFAULT]\r\nlocal_default_address_space = a\r\n  b\rbindir = c\r").unwrap();
     let ours = ours(&file).unwrap();
-    assert_eq!((&ours["DEFAULT.host"], &ours["DEFAULT.bindir"]), (&json!("a\nb"), &json!("c")));
+    assert_eq!((&ours["DEFAULT.local_default_address_space"], &ours["DEFAULT.bindir"]), (&json!("a\nb"), &json!("c")));
     if let Some(theirs) = theirs(&file) {
-        assert_eq!((&ours["DEFAULT.host"], &ours["DEFAULT.bindir"]), (&theirs["DEFAULT.host"], &theirs["DEFAULT.bindir"]));
+        assert_eq!(
+            (&ours["DEFAULT.local_default_address_space"], &ours["DEFAULT.bindir"]),
+            (&theirs["DEFAULT.local_default_address_space"], &theirs["DEFAULT.bindir"])
+        );
     }
 }
 
