@@ -35,8 +35,10 @@ pub use spec::Error as SpecError;
 
 /// The network to the outside that the embedded controller makes at first start.
 const EMBEDDED_EXTERNAL_NETWORK: &str = "kuryr";
-/// A systemd unit kills after 90 s; an engine's call is shorter than this.
+/// An engine's call is shorter than this.
 const DRAIN: Duration = Duration::from_secs(25);
+/// A systemd unit kills after 90 s.
+const LONGEST_END: Duration = Duration::from_secs(60);
 
 /// Why the daemon does not start or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +105,7 @@ pub async fn serve(mut config: Config, embedded: Option<ControllerSettings>) -> 
         }
         None => (cloud_settings(&config, std::env::vars_os())?, None),
     };
-    let neutron = Neutron::new(cloud)?;
+    let neutron = Neutron::new(within_a_call(cloud, config.request_timeout))?;
     let requests = neutron.requests().clone();
     let core = Arc::new(Core::new(core_settings(&config), neutron, journal, &records));
     let metrics = Arc::new(Metrics::new().with(&requests, core.findings()));
@@ -140,9 +142,19 @@ pub async fn serve(mut config: Config, embedded: Option<ControllerSettings>) -> 
     ended.await;
     tracing::info!("stopping: finishing what runs");
     stop.send_replace(true);
-    while work.join_next().await.is_some() {}
-    edge.idle().await;
+    let rest = async {
+        while work.join_next().await.is_some() {}
+        edge.idle().await;
+    };
+    if tokio::time::timeout(LONGEST_END, rest).await.is_err() {
+        tracing::warn!("ending with work half done; the journal knows it and the next start finishes it");
+    }
     Ok(())
+}
+
+/// The cloud with a limit for each request that lets the engine hear what the cloud did before the deadline of its call passes.
+fn within_a_call(cloud: CloudSettings, call: Duration) -> CloudSettings {
+    CloudSettings { timeout: cloud.timeout.min(call * 9 / 10), ..cloud }
 }
 
 /// Starts the controller in this process and says how to reach it. It runs until the process ends: the last task of the backlog needs it.

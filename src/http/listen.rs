@@ -213,7 +213,8 @@ async fn connection<S>(stream: S, router: Router, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    // An engine keeps connections for longer than any limit that would be of use here; root alone reaches the socket.
+    let serving = http1::Builder::new().header_read_timeout(None).serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     if let Err(error) = watcher.watch(serving).await {
         tracing::debug!(%error, "a connection broke");
     }

@@ -191,9 +191,26 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// A text of the engine's as it may stand in one line of an error.
 fn shorten(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.to_owned(),
+    let mut characters = text.chars();
+    let shown: String = characters.by_ref().take(SHOWN).flat_map(escaped).collect();
+    if characters.next().is_some() { shown + "..." } else { shown }
+}
+
+fn escaped(character: char) -> impl Iterator<Item = char> {
+    let (plain, escape) = if character.is_control() { (None, Some(character.escape_default())) } else { (Some(character), None) };
+    plain.into_iter().chain(escape.into_iter().flatten())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_value_is_shown_in_one_line_of_bounded_length() {
+        assert_eq!(shorten("grün\n\"x\"\u{7}"), r#"grün\n"x"\u{7}"#);
+        assert_eq!(shorten(&"ü".repeat(SHOWN)).chars().count(), SHOWN);
+        assert!(shorten(&"ü".repeat(SHOWN + 1)).ends_with("ü..."));
     }
 }

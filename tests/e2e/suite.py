@@ -130,6 +130,19 @@ def test_two_networks_do_not_reach_each_other(m):
     m.expect_no_reach("c1", m.inspect("c2", "o")["IPAddress"])
 
 
+def test_equal_ranges_live_side_by_side(m):
+    for network in ("n", "o"):
+        m.create_network(network, "--subnet", "10.4.0.0/24", "--gateway", "10.4.0.1")
+    m.start("c1", "--ip", "10.4.0.9")
+    m.start("c2", "--ip", "10.4.0.9", network="o")
+    m.start("c3", "--ip", "10.4.0.10", network="o")
+    for container in ("c1", "c2"):
+        m.expect_reach(container, "10.4.0.1")
+        m.expect_reach(container, "198.18.0.1")
+    m.expect_reach("c2", "10.4.0.10")
+    m.expect_no_reach("c1", "10.4.0.10")
+
+
 # Containers
 
 

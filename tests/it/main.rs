@@ -31,6 +31,7 @@ mod package;
 mod plugging;
 mod script;
 mod socket_activation;
+mod start_and_end;
 mod tls;
 mod two_hosts;
 mod wiring;

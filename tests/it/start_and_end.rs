@@ -1,0 +1,89 @@
+//! The daemon's start and end as the engine and the service manager see them.
+
+use std::{
+    fs,
+    net::{TcpListener, TcpStream},
+    os::unix::net::UnixStream,
+    path::PathBuf,
+};
+
+use nix::sys::signal::Signal;
+
+use crate::daemon::{Daemon, ask};
+
+const SOCKET: &str = "/run/docker/plugins/kuryr.sock";
+const ACTIVATE: &str = "POST /Plugin.Activate";
+const REQUEST_POOL: (&str, &str) =
+    ("POST /IpamDriver.RequestPool", r#"{"AddressSpace": "no_address_space", "Pool": "10.0.0.0/24", "V6": false}"#);
+
+/// A state directory that outlives the daemon in it.
+fn state() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    (folder, state)
+}
+
+/// How many IPv4 sockets listen in this network namespace (state 0A of /proc/net/tcp).
+fn listening() -> usize {
+    let table = fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+    table.lines().filter(|line| line.split_whitespace().nth(3) == Some("0A")).count()
+}
+
+/// A daemon for a cloud at `address`.
+fn beside(state: &std::path::Path, address: &str) -> Daemon {
+    let environment = [
+        ("OS_NEUTRON__AUTH_URL", format!("http://{address}/v3")),
+        ("OS_NEUTRON__AUTH_TYPE", "password".to_owned()),
+        ("OS_NEUTRON__USERNAME", "u".to_owned()),
+        ("OS_NEUTRON__PASSWORD", "p".to_owned()),
+        ("OS_NEUTRON__PROJECT_NAME", "p".to_owned()),
+        ("OS_KURYR__REQUEST_TIMEOUT", "2".to_owned()),
+    ];
+    let mut daemon = Daemon::start(state, &[], &environment);
+    daemon.logs("ready");
+    daemon
+}
+
+#[test]
+fn tcp_is_served_where_kuryr_uri_says_so_and_nowhere_else() {
+    let (_folder, state) = state();
+    let mut daemon = Daemon::start(&state, &["--embedded"], &[] as &[(&str, &str)]);
+    daemon.logs("ready");
+    let embedded_controller = listening();
+    assert_eq!(embedded_controller, 1);
+    daemon.end();
+    let mut daemon = Daemon::start(&state, &["--embedded"], &[("OS_KURYR_URI", "http://localhost:23750")]);
+    daemon.logs("ready");
+    assert_eq!(listening(), embedded_controller + 1);
+    let answer = ask(&mut TcpStream::connect("127.0.0.1:23750").unwrap(), ACTIVATE, "");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("IpamDriver"), "{answer}");
+    daemon.end();
+}
+
+#[test]
+fn activation_and_capabilities_need_no_cloud() {
+    let (_folder, state) = state();
+    let daemon = beside(&state, "127.0.0.1:1");
+    for call in [ACTIVATE, "POST /NetworkDriver.GetCapabilities", "POST /IpamDriver.GetDefaultAddressSpaces"] {
+        let answer = ask(&mut UnixStream::connect(SOCKET).unwrap(), call, "");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{call}: {answer}");
+    }
+    let answer = ask(&mut UnixStream::connect(SOCKET).unwrap(), REQUEST_POOL.0, REQUEST_POOL.1);
+    assert!(answer.starts_with("HTTP/1.1 500") && answer.contains("127.0.0.1:1"), "{answer}");
+    daemon.end();
+}
+
+#[test]
+fn a_cloud_that_hangs_is_named_in_the_answer_and_holds_the_end_up_no_longer() {
+    let (_folder, state) = state();
+    // The system takes connections for it, and nobody ever reads from them.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let daemon = beside(&state, &address);
+    let asked = std::thread::spawn(|| ask(&mut UnixStream::connect(SOCKET).unwrap(), REQUEST_POOL.0, REQUEST_POOL.1));
+    let (_held, _) = silent.accept().unwrap();
+    daemon.signal(Signal::SIGTERM);
+    let answer = asked.join().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 500") && answer.contains(&address), "{answer}");
+    assert!(daemon.wait().success());
+}
