@@ -1,12 +1,12 @@
 //! Security groups in the store: the default group of a project, a group's rules, and which ports are members.
 
 use rusqlite::{OptionalExtension, Transaction};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
     error::ApiError,
-    rule::{Match, Remote, RuleError},
+    rule::{Match, Remote},
 };
 
 /// The tables, as a step for the store's migrations; they refer to `ports`.
@@ -21,17 +21,6 @@ pub enum GroupError {
     /// SQLite.
     #[error("the security groups could not be read or written: {0}")]
     Store(#[from] rusqlite::Error),
-    /// A rule in the store is no rule.
-    #[error("the stored security group rule {id} cannot be read: {source}; delete it and make it again")]
-    Rule {
-        /// Which one.
-        id: String,
-        /// What is wrong with it.
-        source: RuleError,
-    },
-    /// The document is no JSON object.
-    #[error("the stored security group rule {0} is not a JSON object; restore the database from a copy")]
-    Document(String),
     /// The group decides so already: 409 `SecurityGroupRuleExists`.
     #[error("Security group rule already exists. Rule id is {0}.")]
     RuleExists(String),
@@ -41,20 +30,9 @@ impl From<GroupError> for ApiError {
     fn from(error: GroupError) -> Self {
         match error {
             GroupError::RuleExists(_) => Self::conflict("SecurityGroupRuleExists", error.to_string()),
-            GroupError::Store(_) | GroupError::Rule { .. } | GroupError::Document(_) => Self::internal(error),
+            GroupError::Store(_) => Self::internal(error),
         }
     }
-}
-
-/// What the datapath needs of a group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Policy {
-    /// The group.
-    pub group: String,
-    /// Whether replies to what is let through are let through too.
-    pub stateful: bool,
-    /// Its rules, oldest first.
-    pub rules: Vec<Match>,
 }
 
 /// The id of the project's default group, which is made with its four rules when it is not there.
@@ -159,24 +137,6 @@ pub fn groups_of_port(tx: &Transaction<'_>, port: &str) -> rusqlite::Result<Vec<
 pub fn memberships(tx: &Transaction<'_>) -> rusqlite::Result<Vec<(String, String)>> {
     let mut query = tx.prepare_cached("SELECT port_id, group_id FROM port_security_groups ORDER BY port_id, group_id")?;
     query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
-}
-
-/// Every group with its rules, for the datapath.
-pub fn policies(tx: &Transaction<'_>) -> Result<Vec<Policy>, GroupError> {
-    let mut query = tx.prepare_cached("SELECT id, coalesce(json_extract(document, '$.stateful'), 1) FROM security_groups ORDER BY id")?;
-    let groups: Vec<(String, bool)> = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
-    groups.into_iter().map(|(group, stateful)| Ok(Policy { rules: rules_of(tx, &group)?, group, stateful })).collect()
-}
-
-fn rules_of(tx: &Transaction<'_>, group: &str) -> Result<Vec<Match>, GroupError> {
-    let mut query = tx.prepare_cached("SELECT id, document FROM security_group_rules WHERE security_group_id = ? ORDER BY rowid")?;
-    let rows: Vec<(String, String)> = query.query_map([group], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
-    rows.into_iter()
-        .map(|(id, document)| match serde_json::from_str::<Map<String, Value>>(&document) {
-            Ok(body) => Match::parse(&body).map_err(|source| GroupError::Rule { id, source }),
-            Err(_) => Err(GroupError::Document(id)),
-        })
-        .collect()
 }
 
 #[cfg(test)]
