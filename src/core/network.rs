@@ -284,8 +284,10 @@ impl Core {
     }
 
     async fn renew_subnetpool(&self, pool: &mut Pool) -> Result<(), Error> {
-        let subnetpool = self.make_subnetpool(pool.cidr, false, None).await?;
-        self.exchange_subnetpool(pool, subnetpool, true).await
+        let (subnetpool, sought) = self.make_subnetpool(pool.cidr, false, None).await?;
+        self.exchange_subnetpool(pool, subnetpool, true).await?;
+        self.commit_at_any_rate(vec![sought]).await;
+        Ok(())
     }
 
     /// Puts a pool that no network draws on upon another subnet pool; the engine goes on naming it as before.

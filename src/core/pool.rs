@@ -151,26 +151,39 @@ impl Core {
                 && pool.tags.iter().all(|other| Some(other) == tag.as_ref())
                 && !self.state().retires_subnetpool(pool.id)
         };
-        let found = found.iter().find(usable).map(|pool| pool.id);
-        let subnetpool = match found {
-            Some(id) => id,
-            None => self.make_subnetpool(cidr, shared.unwrap_or(false), tag.as_deref()).await?,
-        };
-        self.grant(Pool { found: found.is_some(), ..new_pool(subnetpool, true, cidr) }, subnet).await
+        if let Some(found) = found.iter().find(usable) {
+            return self.grant(Pool { found: true, ..new_pool(found.id, true, cidr) }, subnet).await;
+        }
+        let (subnetpool, sought) = self.make_subnetpool(cidr, shared.unwrap_or(false), tag.as_deref()).await?;
+        let granted = self.grant(new_pool(subnetpool, true, cidr), subnet).await;
+        self.commit_at_any_rate(vec![sought]).await;
+        granted
     }
 
-    /// Makes a subnet pool of exactly this range.
-    pub(super) async fn make_subnetpool(&self, cidr: IpNet, shared: bool, tag: Option<&str>) -> Result<Uuid, Error> {
+    /// Makes a subnet pool of exactly this range. Before that goes the word, in the journal, that it has to be looked for, so that no crash
+    /// leaves it behind for ever; the entry takes that back, once the journal has the subnet pool itself.
+    pub(super) async fn make_subnetpool(&self, cidr: IpNet, shared: bool, tag: Option<&str>) -> Result<(Uuid, Entry), Error> {
         let name = naming::subnetpool_name(&self.settings.subnetpool_name_prefix, cidr);
         let body = json!({"name": name, "prefixes": [cidr], "default_prefixlen": cidr.prefix_len(), "shared": shared});
-        let id = self.create_or_seek::<SubnetPool>(&body, || Made::SubnetPool(name.clone())).await?.id;
+        let seek = self.task(Work::Seek { made: Made::SubnetPool(name), since: now() });
+        let sought = Entry::NoTask(seek.id);
+        self.commit(vec![Entry::Task(seek)]).await?;
+        let id = match self.neutron.create::<SubnetPool>(&body).await {
+            Ok(made) => made.id,
+            Err(error) => {
+                if !error.leaves_open() {
+                    self.commit_at_any_rate(vec![sought]).await;
+                }
+                return Err(error.into());
+            }
+        };
         if let Some(tag) = tag
             && let Err(error) = self.neutron.add_tag::<SubnetPool>(id, tag).await
         {
-            self.commit_at_any_rate(vec![self.promise(Work::RetirePool(id))]).await;
+            self.commit_at_any_rate(vec![self.promise(Work::RetirePool(id)), sought]).await;
             return Err(error.into());
         }
-        Ok(id)
+        Ok((id, sought))
     }
 
     /// A range of a subnet pool that the options name.

@@ -119,7 +119,9 @@ async fn a_crash_while_a_network_is_made_leaves_nothing() {
     let (_, later) = now_and_later();
     let led = || kuryr::core::Settings { external_network: Some("kuryr".into()), ..core_settings() };
     for (held, (method, path)) in
-        [("POST", "/networks"), ("POST", "/subnets"), ("POST", "/routers"), ("PUT", "add_router_interface")].into_iter().enumerate()
+        [("POST", "/subnetpools"), ("POST", "/networks"), ("POST", "/subnets"), ("POST", "/routers"), ("PUT", "add_router_interface")]
+            .into_iter()
+            .enumerate()
     {
         let host = cloud.host_with("one", Neutron::new(cloud.settings(&[])).unwrap(), led());
         cloud.trouble(method, path, Trouble::Late);
