@@ -208,9 +208,11 @@ impl Core {
         for id in subnet.subnetpool_id.into_iter().chain(tagged) {
             match self.neutron.show::<SubnetPool>(id).await {
                 Ok(pool) => {
-                    let name = naming::subnetpool_name(&self.settings.subnetpool_name_prefix, subnet.cidr);
-                    let operators = pool.tags.iter().any(|tag| tag == naming::EXISTING_POOL);
-                    return Ok(Some((id, pool.name == name && !operators)));
+                    // kuryr-libnetwork marks what it made as an operator's once a second host names it, so the mark says nothing of a pool
+                    // that a kuryr would have made exactly so.
+                    let named = pool.name == naming::subnetpool_name(&self.settings.subnetpool_name_prefix, subnet.cidr);
+                    let operators = pool.tags.iter().any(|tag| tag == naming::EXISTING_POOL) && pool.prefixes != [subnet.cidr];
+                    return Ok(Some((id, named && !operators)));
                 }
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(error.into()),

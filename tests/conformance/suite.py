@@ -88,7 +88,8 @@ def run(hosts, environment, faults="none", words=()):
                 wrong = run_case(function, engines, neutron)
                 table[name], fine = judge(name, wrong, *FAULTS[faults])
             except Skipped as reason:
-                wrong, table[name], fine = "", f"not run: {reason}", True
+                # With two hosts at hand nothing is missing.
+                wrong, table[name], fine = "", f"not run: {reason}", len(hosts) == 1
             well &= fine
             print(f"{table[name]:<20} {name:<50} {time.monotonic() - began:5.1f} s{': ' + wrong if wrong else ''}", flush=True)
     finally:

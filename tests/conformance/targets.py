@@ -3,7 +3,9 @@
 import contextlib
 import os
 import pathlib
+import signal
 import subprocess
+import sys
 import time
 
 from node import Node
@@ -20,6 +22,12 @@ class Target:
 
     def __init__(self, hosts, environment, faults="none"):
         self.hosts, self.environment, self.faults = hosts, environment, faults
+
+
+def end_in_order():
+    """Being told to end is an exception, so that targets are stopped."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
 
 
 def binary():

@@ -3,6 +3,7 @@
 
 import concurrent.futures
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -307,6 +308,8 @@ def main():
     word = sys.argv[1] if len(sys.argv) > 1 else ""
     tests = [(name, f) for name, f in globals().items() if name.startswith("test_") and word in name]
     machine, failed = Machine(os.environ.get("KURYR_NODE", "e2e")), []
+    # As an exception, so that the machine is taken down.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         machine.up()
         for name, test in tests:

@@ -135,6 +135,29 @@ async fn a_network_that_hosts_share_is_found_by_its_pool_and_stays_the_others() 
     assert_eq!((cloud.objects().await, one.left()), (before, 0));
 }
 
+/// kuryr-libnetwork takes a pool for an operator's, and marks it so, as soon as a second host names it: which it demands there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_the_python_on_two_hosts_made_goes_with_its_network() {
+    let cloud = Cloud::start().await;
+    let before = cloud.objects().await;
+    let (one, two) = (cloud.host("one"), cloud.host("two"));
+    let pools_one = one.network(&id('a'), &["10.0.0.0/24"]).await;
+    one.core.backlog_settled().await;
+    let plan = Plan { ranges: &["10.0.0.0/24"], options: &[("neutron.net.name", "kuryr-net-aaaaaaaa")], ..Plan::default() };
+    let pools_two = two.create(&id('b'), &plan).await.unwrap();
+    for (host, name) in [(one, "one"), (two, "two")] {
+        host.core.backlog_settled().await;
+        host.stop().await;
+        fs::remove_dir_all(cloud.journal(name)).unwrap();
+    }
+    cloud.neutron.add_tag::<SubnetPool>(pools_one[0].id, "kuryr.subnetpool.existing").await.unwrap();
+
+    let (one, two) = (cloud.host("one"), cloud.host("two"));
+    two.remove(&id('b'), &pools_two).await;
+    one.remove(&id('a'), &pools_one).await;
+    assert_eq!((cloud.objects().await, one.left(), two.left()), (before, 0, 0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn taking_up_one_network_holds_no_other_one_up() {
     let cloud = Cloud::start().await;

@@ -51,7 +51,7 @@ def up(cloud, plugin, engine, with_dashboard):
     for name in NETWORKERS:
         lab[name].up(wire, root, engine_root, plugins.binds(suite))
         if previous not in (None, plugin):
-            plugins.exchange(lab[name], previous, plugin)
+            plugins.end(lab[name])
     start_cloud(importlib.import_module(cloud), lab, roots.tables(suite), plugin, program)
     if with_dashboard:
         dashboard.start(lab[CONTROLLER])

@@ -12,6 +12,7 @@ from places import KEYSTONE, PASSWORD, REPO, LabError
 CONF = "/etc/kuryr/kuryr.conf"
 SPEC = "/etc/docker/plugins/kuryr.spec"
 SOCKET = "/run/docker/plugins/kuryr.sock"
+OURS_WAS_HERE = "/run/lab/ours-was-here"
 URI = "http://127.0.0.1:23750"
 VENV = "kuryr-python"
 PYTHON = f"/opt/{VENV}"
@@ -56,14 +57,10 @@ def binary(say):
     return path
 
 
-def exchange(node, previous, plugin):
-    """Ends the plugin that ran. dockerd keeps the address at which it found it first: the Python's TCP address serves both, our socket
-    only ours, so from ours to the Python dockerd has to start anew, with its containers left running."""
+def end(node):
+    """Ends the plugin that runs, and with it goes its configuration."""
     node.stop("kuryr")
     node.run("rm", "-f", "/run/lab/kuryr.pid", SOCKET, SPEC, CONF)
-    if previous == "kuryr" and plugin == "python":
-        write_spec(node)
-        docker.restart_under_containers(node)
 
 
 def write_spec(node):
@@ -89,18 +86,23 @@ def start_ours(node, program):
         configure(node, {"kuryr_uri": URI})
     node.launch("kuryr", "kuryr", "serve")
     await_plugin(node, "--unix-socket", SOCKET)
+    node.write(OURS_WAS_HERE, "")
 
 
 def start_python(node):
+    """dockerd keeps the address at which it found its plugin first: the Python's TCP address serves both, our socket only ours. So after ours
+    dockerd has to start anew, with its containers left running. By then the plugin has to answer: a dockerd that starts under containers
+    asks for the plugin of their networks and gives up after 15 s."""
     if not node.runs("kuryr"):
         configure(node, {"kuryr_uri": URI, "bindir": f"{PYTHON}/libexec/kuryr", "use_stderr": "true"})
         write_spec(node)
     node.launch("kuryr", f"{PYTHON}/bin/kuryr-server", "--config-file", CONF)
     await_plugin(node)
+    if node.file(OURS_WAS_HERE).exists():
+        docker.restart_under_containers(node)
+        node.file(OURS_WAS_HERE).unlink()
 
 
 def await_plugin(node, *way):
     request = ["--data", "", "--output", "/dev/null", f"{URI}/Plugin.Activate"]
     node.await_service("kuryr", 120, "curl", "--silent", "--fail", *way, *request)
-
-

@@ -93,6 +93,8 @@ def install(root, packages):
     settings += "\n".join(line for line in machine if re.match(r"Acquire::(Check-|https?::Proxy)", line)) + "\n"
     (root / "etc/apt/apt.conf.d/90lab").write_text(settings)
     (root / "etc/dpkg/dpkg.cfg.d/lab").write_text("path-exclude=/usr/share/man/*\npath-exclude=/usr/share/doc/*\nforce-unsafe-io\n")
+    # An earlier run may have been broken off in the middle.
+    chroot(root, "dpkg", "--configure", "-a")
     chroot(root, "apt-get", "update")
     chroot(root, "apt-get", "install", "--yes", *packages)
 

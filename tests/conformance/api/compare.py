@@ -20,7 +20,7 @@ sys.dont_write_bytecode = True
 from differences import DIFFERENCES  # noqa: E402
 from node import Node  # noqa: E402
 from recorder import log_in  # noqa: E402
-from targets import embedded, lab  # noqa: E402
+from targets import embedded, end_in_order, lab  # noqa: E402
 
 MODULES = ("shape", "l2", "groups", "l3", "admin", "identity")
 WORDING = ("body.NeutronError.message", "body.NeutronError.detail", "body.error.message")
@@ -100,6 +100,7 @@ def main():
     parser.add_argument("--wording", action="store_true", help="show where errors of one type are worded differently, which is no error here")
     parser.add_argument("words", nargs="*", metavar="WORD")
     given = parser.parse_args()
+    end_in_order()
     wanted = scenarios(given.words)
     with embedded() as target:
         ours = record(target, wanted)

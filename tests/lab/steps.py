@@ -1,0 +1,170 @@
+"""What the suite does on a cloud: functions `step_…` of the cloud's name, each upon a lab that is up, with our plugin or the Python's."""
+
+import json
+import subprocess
+
+from lab import HOSTS, REPO, docker, eventually, expect_nothing_of_kuryr, lab, on, openstack, up
+
+CONTAINERS = ("kuryr-c1", "kuryr-c2")
+NETWORK = "kuryr"
+
+# The original walkthrough's file, with the keys of its time and nothing else.
+OLD_CONFIGURATION = """[keystone_client]
+auth_uri = http://172.16.1.115:35357/v2.0
+admin_user = admin
+admin_password = pass
+admin_tenant_name = admin
+[neutron_client]
+neutron_uri = http://172.16.1.115:9696"""
+
+CONFORMANCE = {"linuxbridge": "lab", "ovn": "lab-ovn", "ovs": "lab-ovs"}
+
+
+# The walkthrough
+
+
+def step_up_again(cloud):
+    """A second `up` changes nothing: the same processes run."""
+    before = [on(host, "cat", "/run/lab/kuryr.pid", "/run/lab/dockerd.pid") for host in HOSTS]
+    up(cloud)
+    assert before == [on(host, "cat", "/run/lab/kuryr.pid", "/run/lab/dockerd.pid") for host in HOSTS], "a second `up` started services anew"
+
+
+def step_walkthrough(_):
+    """Twice, since the second has to remove what the first made."""
+    for _ in range(2):
+        walk()
+    remove_walkthrough()
+    expect_nothing_of_kuryr("of the walkthrough")
+
+
+def step_old_configuration(cloud):
+    """kuryr.conf as the original walkthrough had it: v2.0 of a Keystone that has only v3, on the old port, and the admin_* keys."""
+    script = f"""cat >/etc/kuryr/kuryr.conf <<'END'
+{OLD_CONFIGURATION}
+END
+        kill $(cat /run/lab/kuryr.pid); while kill -0 $(cat /run/lab/kuryr.pid) 2>/dev/null; do sleep 0.1; done"""
+    for host in HOSTS:
+        on(host, "sh", "-c", script)
+    up(cloud)
+    assert on("network-1", "cat", "/etc/kuryr/kuryr.conf").strip() == OLD_CONFIGURATION, "`up` wrote another kuryr.conf"
+    walk()
+    remove_walkthrough()
+    expect_nothing_of_kuryr("of the walkthrough with the old configuration")
+
+
+def walk():
+    printed = lab("walkthrough")
+    assert "admin" in printed and "neutron" in printed, printed
+    assert "3 packets transmitted" in printed and "100% packet loss" not in printed, printed
+
+
+def remove_walkthrough():
+    for host, container in zip(HOSTS, CONTAINERS, strict=True):
+        docker(host, "rm", "--force", container)
+    for host in reversed(HOSTS):
+        docker(host, "network", "rm", NETWORK)
+
+
+# Going over. Containers run on while the plugin under them is exchanged.
+
+
+def step_python_to_ours(cloud):
+    """Ours serves the Python's network and containers on both hosts, and removes them without a rest."""
+    up(cloud, "python")
+    walk()
+    up(cloud, "kuryr")
+    expect_running(HOSTS)
+    first, second = (address(host, container) for host, container in zip(HOSTS, CONTAINERS, strict=True))
+    expect_ping(HOSTS[1], CONTAINERS[1], first)
+
+    # A container of ours beside the Python's, and one of the Python's started again by ours.
+    start(HOSTS[0], "kuryr-new")
+    expect_ping(HOSTS[0], "kuryr-new", second)
+    docker(HOSTS[1], "restart", "--time", "0", CONTAINERS[1])
+    expect_ping(HOSTS[1], CONTAINERS[1], first)
+
+    docker(HOSTS[0], "rm", "--force", "kuryr-new")
+    remove_walkthrough()
+    expect_nothing_of_kuryr("of what the Python made and ours removed")
+
+
+def step_ours_to_python(cloud):
+    """The Python serves our network and container and removes them. On one host: of two it leaves things of its own as well."""
+    up(cloud, "kuryr")
+    host = HOSTS[0]
+    docker(host, "network", "create", "--driver=kuryr", "--ipam-driver=kuryr", "--subnet", "10.8.0.0/24", "--gateway", "10.8.0.1", NETWORK)
+    start(host, "kuryr-c1")
+    start(host, "kuryr-c3")
+    first = address(host, "kuryr-c1")
+    expect_ping(host, "kuryr-c3", first)
+
+    up(cloud, "python")
+    expect_running([host])
+    expect_ping(host, "kuryr-c3", first)
+    start(host, "kuryr-new")
+    expect_ping(host, "kuryr-new", first)
+    # A stopped one, a removed one that ran, and one that the Python started itself.
+    docker(host, "stop", "--time", "0", "kuryr-c3")
+    docker(host, "rm", "kuryr-c3")
+    docker(host, "rm", "--force", "kuryr-c1", "kuryr-new")
+    docker(host, "network", "rm", NETWORK)
+    expect_nothing_of_kuryr("of what ours made and the Python removed")
+    up(cloud, "kuryr")
+
+
+def start(host, container):
+    docker(host, "run", "--detach", "--name", container, f"--net={NETWORK}", "busybox", "sleep", "1000000")
+
+
+def address(host, container):
+    return docker(host, "container", "inspect", "--format", f'{{{{ (index .NetworkSettings.Networks "{NETWORK}").IPAddress }}}}', container).strip()
+
+
+def expect_running(hosts):
+    for host, container in zip(hosts, CONTAINERS):
+        assert docker(host, "container", "inspect", "--format", "{{.State.Running}}", container).strip() == "true", f"{container} has ended"
+
+
+def expect_ping(host, container, there):
+    """Once the agents have wired the ports, which they do behind the start."""
+
+    def unwired():
+        ports = openstack("port", "list", "--device-owner", "compute:kuryr")
+        return [port for port in ports if port["Status"] != "ACTIVE"]
+
+    eventually(unwired, "all containers' ports are ACTIVE")
+    docker(host, "exec", container, "ping", "-c", "3", there)
+
+
+# The other suites, on this lab
+
+
+def step_conformance(cloud):
+    run("tests/conformance/run", CONFORMANCE[cloud])
+
+
+def step_python_conformance(cloud):
+    assert cloud == "linuxbridge", "the list of the Python's faults is of the linuxbridge cloud"
+    run("tests/conformance/run", "lab-python")
+    up(cloud, "kuryr")
+
+
+def step_controller(cloud):
+    """The embedded controller against this cloud's Neutron, answer by answer."""
+    assert cloud == "linuxbridge", "the list of differences is of the linuxbridge cloud"
+    run("tests/conformance/api/compare.py")
+    up(cloud, "kuryr")
+
+
+def step_dashboard(cloud):
+    """Horizon's network topology shows the walkthrough's network and ports. The pictures are in target/lab."""
+    up(cloud, "kuryr", "--dashboard")
+    walk()
+    print(lab("topology"), end="")
+    remove_walkthrough()
+    expect_nothing_of_kuryr("of the walkthrough under the dashboard")
+
+
+def run(program, *arguments):
+    subprocess.run([REPO / program, *arguments], stdin=subprocess.DEVNULL, check=True)
