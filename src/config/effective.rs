@@ -43,6 +43,8 @@ pub struct Config {
     pub ovs_bridge: String,
     /// Paths and addresses where operators' tools are answered.
     pub metrics_listen: Vec<String>,
+    /// Whether the engine is to say the MAC with each address it asks for.
+    pub ports_by_mac: bool,
     /// How long a call of the engine may take.
     pub request_timeout: Duration,
     /// What `[neutron]` says besides authentication.

@@ -219,6 +219,14 @@ pub static OPTIONS: &[Opt] = &[
         Some("/run/kuryr/metrics.sock"),
         "Where /metrics, /healthz and /readyz are answered: Unix sockets and loopback addresses such as 127.0.0.1:9751. Empty: nowhere.",
     ),
+    opt(
+        "kuryr",
+        "ports_by_mac",
+        Flag,
+        Some("False"),
+        "Have the engine say the MAC with each address it asks for, so that --mac-address alone finds a port that is there. The engine then \
+         chooses every container's MAC, and Neutron is asked for it at every start.",
+    ),
     opt("kuryr", "request_timeout", Integer(1), Some("20"), "Seconds a call of the container engine may take."),
     opt(N, "enable_dhcp", NeutronFlag, Some("True"), "enable_dhcp of new subnets: True or False."),
     opt(N, "default_subnetpool_v4", Text, Some("kuryr"), "Subnet pool for IPv4 networks without --subnet.").env("SUBNET_POOLS_V4"),

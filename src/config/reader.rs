@@ -177,6 +177,7 @@ impl Reader<'_> {
             ovsdb_socket: path(self.text("kuryr", "ovsdb_socket")?),
             ovs_bridge: self.text("kuryr", "ovs_bridge")?.unwrap_or_default(),
             metrics_listen: self.list("kuryr", "metrics_listen")?,
+            ports_by_mac: self.flag("kuryr", "ports_by_mac")?,
             request_timeout: Self::seconds(self.text("kuryr", "request_timeout")?).unwrap_or(Duration::from_secs(20)),
             neutron,
             auth: self.auth()?,

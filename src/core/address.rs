@@ -12,7 +12,7 @@ use super::{
     record::{Address, AddressState, Entry, Network, Pool, Port, Subnet, Work},
     request::{AddressPurpose, AddressRequest},
 };
-use crate::openstack;
+use crate::{mac::MacAddr, openstack};
 
 impl Core {
     /// IpamDriver.RequestAddress: the address with the prefix length of its subnet.
@@ -27,7 +27,7 @@ impl Core {
                 })?;
                 let ip = match request.purpose {
                     AddressPurpose::Gateway => existing_gateway(&subnet, request.address)?,
-                    AddressPurpose::Endpoint { .. } => Some(self.endpoint_address(&network, &subnet, request.address).await?),
+                    AddressPurpose::Endpoint { mac } => Some(self.endpoint_address(&network, &subnet, request.address, mac).await?),
                 };
                 Ok(ip.map_or_else(|| no_gateway(subnet.cidr), |ip| with_prefix(ip, subnet.cidr)))
             }
@@ -144,12 +144,23 @@ impl Core {
         free.map(Some).ok_or_else(|| Error::Invalid(format!("{} has no room for a gateway; choose a larger subnet", pool.cidr)))
     }
 
-    async fn endpoint_address(&self, network: &Network, subnet: &Subnet, wanted: Option<IpAddr>) -> Result<IpAddr, Error> {
+    async fn endpoint_address(
+        &self,
+        network: &Network,
+        subnet: &Subnet,
+        wanted: Option<IpAddr>,
+        mac: Option<MacAddr>,
+    ) -> Result<IpAddr, Error> {
         let Some(ip) = wanted else {
-            return match self.take_waiting(subnet).await? {
-                Some(ip) => Ok(ip),
-                None => self.free_address(network, subnet).await,
-            };
+            if let Some(ip) = self.take_waiting(subnet).await? {
+                return Ok(ip);
+            }
+            if let Some(mac) = mac
+                && let Some(ip) = self.take_existing_by_mac(network, subnet, mac).await?
+            {
+                return Ok(ip);
+            }
+            return self.free_address(network, subnet, mac).await;
         };
         check_host(ip, subnet.cidr, "address")?;
         if subnet.gateway == Some(ip) || subnet.reserved.contains(&ip) {
@@ -167,8 +178,22 @@ impl Core {
             return Ok(ip);
         }
         match self.waiting_port(subnet) {
-            Some(port) => self.change_waiting(subnet, port, ip).await,
-            None => self.new_port(network, subnet, Some(ip)).await,
+            Some(port) => self.change_waiting(network, subnet, port, ip).await,
+            None => {
+                let made = self.new_port(network, &Wanted { subnet, ip: Some(ip), mac }).await;
+                self.unless_existing(network, subnet, ip, made).await
+            }
+        }
+    }
+
+    /// The outcome of an attempt to have an address that Neutron may refuse because a port has it: one that was there before and that nothing
+    /// uses is meant.
+    async fn unless_existing(&self, network: &Network, subnet: &Subnet, ip: IpAddr, tried: Result<IpAddr, Error>) -> Result<IpAddr, Error> {
+        match tried {
+            Err(Error::Cloud(error)) if error.is_conflict() && error.kind() != "OverQuota" => {
+                self.take_existing(network, subnet, ip).await?.ok_or(Error::Cloud(error))
+            }
+            outcome => outcome,
         }
     }
 
@@ -218,22 +243,40 @@ impl Core {
         state.ports.values().filter(waiting).max_by_key(|port| port.created).cloned()
     }
 
-    /// `--ip6` on a dual-stack network: the port that came with the IPv4 address changes its other one.
-    async fn change_waiting(&self, subnet: &Subnet, port: Port, ip: IpAddr) -> Result<IpAddr, Error> {
-        let outcome = self.readdress(&port, subnet, ip).await;
-        let changed = self.change_port(port.id, |state, mut port| match &outcome {
-            Ok(()) => {
+    /// `--ip6` on a dual-stack network: the port that came with the IPv4 address changes its other one, unless a port that was there before has
+    /// the address.
+    async fn change_waiting(&self, network: &Network, subnet: &Subnet, port: Port, ip: IpAddr) -> Result<IpAddr, Error> {
+        let outcome = if port.existing {
+            let its = port.address(subnet.pool).map(|address| address.ip.to_string()).unwrap_or_default();
+            Err(Error::Taken(format!(
+                "port {}, which --ip names, has the address {its} and not {ip}; pass that, or leave --ip6 out",
+                port.id
+            )))
+        } else {
+            self.readdress(&port, subnet, ip).await
+        };
+        let existing = match outcome {
+            Err(Error::Cloud(_)) => self.unless_existing(network, subnet, ip, outcome.map(|()| ip)).await.map(Some),
+            outcome => outcome.map(|()| None),
+        };
+        let changed = self.change_port(port.id, |state, mut port| match &existing {
+            Ok(None) => {
                 for address in port.addresses.iter_mut().filter(|address| address.pool == subnet.pool) {
                     address.ip = ip;
                     address.state = AddressState::Granted;
                 }
                 Ok(vec![Entry::Port(port)])
             }
+            // CreateEndpoint brings the two together.
+            Ok(Some(_)) => {
+                port.addresses.retain(|address| address.pool != subnet.pool);
+                Ok(vec![Entry::Port(port)])
+            }
             // The engine never releases the first address when the second is refused.
             Err(_) => Ok(self.retire(state, port)),
         });
         let changed = changed.await?;
-        outcome?;
+        existing?;
         changed.map(|()| ip).ok_or_else(|| given_back(port.id))
     }
 
@@ -271,10 +314,12 @@ impl Core {
     }
 
     /// An address of Neutron's choice that is no auxiliary one: a subnet that was there before is not told of those, and gives them out too.
-    async fn free_address(&self, network: &Network, subnet: &Subnet) -> Result<IpAddr, Error> {
+    async fn free_address(&self, network: &Network, subnet: &Subnet, mac: Option<MacAddr>) -> Result<IpAddr, Error> {
         let mut auxiliary = Vec::new();
         let outcome = loop {
-            match self.new_port(network, subnet, None).await {
+            // The port of an auxiliary address has the MAC for as long as it is held.
+            let mac = mac.filter(|_| auxiliary.is_empty());
+            match self.new_port(network, &Wanted { subnet, ip: None, mac }).await {
                 // Held until another address is found, so that Neutron does not choose it again.
                 Ok(ip) if subnet.reserved.contains(&ip) => auxiliary.push(ip),
                 outcome => break outcome,
@@ -286,8 +331,9 @@ impl Core {
         outcome
     }
 
-    async fn new_port(&self, network: &Network, subnet: &Subnet, ip: Option<IpAddr>) -> Result<IpAddr, Error> {
-        let port = self.obtain_port(network, &Wanted { subnet, ip }).await?;
+    async fn new_port(&self, network: &Network, wanted: &Wanted<'_>) -> Result<IpAddr, Error> {
+        let subnet = wanted.subnet;
+        let port = self.obtain_port(network, wanted).await?;
         let granted = port.address(subnet.pool).map(|address| address.ip);
         granted.ok_or_else(|| Error::Unknown(format!("Neutron made port {} without an address of subnet {}", port.id, subnet.id)))
     }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{
     Core, Error,
     existing::{kuryr_made_network, kuryr_made_subnet},
-    naming, now,
+    existing_port, naming, now,
     record::{Address, AddressState, Entry, Network, Pool, Port, Subnet, Work},
     request::DockerId,
     state::State,
@@ -348,12 +348,14 @@ fn adopted_port(state: &State, network: &Network, port: &openstack::Port) -> Opt
         endpoint,
         // If a group is there it is found by the port's id.
         exposing: true,
+        existing: existing_port::was_there(port),
+        changed: existing_port::to_restore(port),
         created: now(),
     })
 }
 
 /// The Docker id that the tags spell, if they spell just one.
-fn only_docker_id(tags: &[String]) -> Option<DockerId> {
+pub(super) fn only_docker_id(tags: &[String]) -> Option<DockerId> {
     let halves = |start: &str| tags.iter().filter_map(|tag| tag.strip_prefix(start)).map(str::to_owned).collect::<Vec<_>>();
     match (halves(naming::LOWER_HALF).as_slice(), halves(naming::UPPER_HALF).as_slice()) {
         ([lower], []) => DockerId::parse(lower),

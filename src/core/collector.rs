@@ -205,6 +205,8 @@ fn orphan(port: &openstack::Port) -> Port {
         mtu: 0,
         endpoint: None,
         exposing: false,
+        existing: false,
+        changed: Default::default(),
         created: 0,
     }
 }

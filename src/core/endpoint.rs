@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde_json::{Map, json};
 use uuid::Uuid;
 
 use super::{
@@ -29,8 +29,9 @@ impl Core {
             Some(port) => repeated(port, &request)?,
             None => self.granted(&network, &request).await?,
         };
+        let port = self.prepare(port, &request, &Map::new()).await?;
         if let Some(mac) = request.mac.filter(|mac| *mac != port.mac) {
-            self.change_mac(port.id, mac).await?;
+            self.change_mac(port.id, network.neutron, mac).await?;
         }
         let mut claimed = None;
         let dress = self.promise(Work::DressPort { port: port.id, endpoint: request.endpoint.clone() });
@@ -177,16 +178,34 @@ impl Core {
         }
     }
 
-    /// One port carries both families: the second port gives its address to the first.
+    /// One port carries both families: one port gives its address to the other, and a port that was there before is the one that stays.
     async fn merge(&self, first: Port, second: Port) -> Result<Port, Error> {
-        gone(self.neutron.delete::<openstack::Port>(second.id).await)?;
+        let (first, second) = match (first.existing, second.existing) {
+            (true, true) => return Err(two_existing(&first, &second)),
+            (false, true) => (second, first),
+            _ => (first, second),
+        };
         let held: Vec<Address> = second.addresses.iter().filter(|address| address.state == AddressState::Granted).cloned().collect();
+        if let Some(address) = first.addresses.iter().find(|address| first.existing && held.iter().any(|other| other.pool == address.pool))
+        {
+            return Err(Error::Invalid(format!("port {} has the address {} as well; ask for it with --ip or --ip6", first.id, address.ip)));
+        }
+        gone(self.neutron.delete::<openstack::Port>(second.id).await)?;
+        let (first, outcome) = if first.existing {
+            match self.add_addresses(&first, &held).await {
+                Ok(changed) => (changed, Ok(())),
+                Err(error) => (first, Err(error)),
+            }
+        } else {
+            let kept = first.addresses.iter().filter(|address| held.iter().all(|other| other.pool != address.pool));
+            let fixed_ips: Vec<_> =
+                kept.chain(&held).map(|address| json!({"subnet_id": address.subnet, "ip_address": address.ip})).collect();
+            let outcome = self.neutron.update::<openstack::Port>(first.id, &json!({"fixed_ips": fixed_ips})).await;
+            (first, outcome.map(drop).map_err(Error::from))
+        };
         let mut merged = first.clone();
         merged.addresses.retain(|address| held.iter().all(|other| other.pool != address.pool));
         merged.addresses.extend(held);
-        let fixed_ips: Vec<_> =
-            merged.addresses.iter().map(|address| json!({"subnet_id": address.subnet, "ip_address": address.ip})).collect();
-        let outcome = self.neutron.update::<openstack::Port>(first.id, &json!({"fixed_ips": fixed_ips})).await;
         let changed = self.change_port(first.id, |state, port| {
             let mut entries = state.call_off_port(second.id);
             entries.push(Entry::NoPort(second.id));
@@ -202,7 +221,7 @@ impl Core {
     }
 
     /// Neutron changes the MAC only of a port that is not bound, so the binding is taken off and put back with the new MAC.
-    async fn change_mac(&self, port: Uuid, mac: MacAddr) -> Result<(), Error> {
+    async fn change_mac(&self, port: Uuid, network: Uuid, mac: MacAddr) -> Result<(), Error> {
         self.neutron.update::<openstack::Port>(port, &json!({"binding:host_id": ""})).await?;
         let host = &self.settings.host;
         let changed = self.neutron.update::<openstack::Port>(port, &json!({"mac_address": mac, "binding:host_id": host})).await;
@@ -229,8 +248,28 @@ impl Core {
             Ok(vec![Entry::Port(port)])
         })
         .await?;
-        changed?;
-        Ok(())
+        match changed {
+            Err(error) if error.kind() == "MacAddressInUse" => Err(self.holder_of(mac, network, error).await),
+            outcome => Ok(outcome.map(drop)?),
+        }
+    }
+
+    /// Says which port has the MAC, and how to have that one instead.
+    async fn holder_of(&self, mac: MacAddr, network: Uuid, error: openstack::Error) -> Error {
+        let query = [("network_id", network.to_string()), ("mac_address", mac.to_string())];
+        let query: Vec<_> = query.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        match self.neutron.list::<openstack::Port>(&query).await.unwrap_or_default().first() {
+            Some(holder) => {
+                let addresses: Vec<String> = holder.fixed_ips.iter().map(|fixed| fixed.ip_address.to_string()).collect();
+                Error::Taken(format!(
+                    "port {} has the MAC {mac} already, with the address {}; to use that port pass its address with --ip as well, or set \
+                     [kuryr] ports_by_mac",
+                    holder.id,
+                    addresses.join(" and ")
+                ))
+            }
+            None => error.into(),
+        }
     }
 
     async fn bind(&self, port: &Port) -> Result<(), Error> {
@@ -261,6 +300,13 @@ fn in_use(network: &Network, port: &Port, other: &DockerId) -> Error {
     let addresses: Vec<String> = port.addresses.iter().map(|address| address.ip.to_string()).collect();
     let addresses = addresses.join(", ");
     Error::Taken(format!("address {addresses} of network {} is in use by endpoint {other}; choose another", network.id))
+}
+
+fn two_existing(one: &Port, other: &Port) -> Error {
+    Error::Invalid(format!(
+        "--ip names port {}, and --ip6 port {}; a container has one port, so give one of them both addresses",
+        one.id, other.id
+    ))
 }
 
 /// The answer to a call that the engine repeats must be the one it lost.

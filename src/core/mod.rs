@@ -14,6 +14,7 @@ mod collector;
 mod endpoint;
 mod error;
 mod existing;
+mod existing_port;
 mod expose;
 mod naming;
 mod network;

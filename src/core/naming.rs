@@ -18,6 +18,10 @@ pub const LOWER_HALF: &str = "kuryr.net.uuid.lh:";
 pub const UPPER_HALF: &str = "kuryr.net.uuid.uh:";
 /// On a subnet pool that an operator made: a kuryr-libnetwork that finds it does not delete the pool.
 pub const EXISTING_POOL: &str = "kuryr.subnetpool.existing";
+/// On a port that was there before, while kuryr uses it.
+pub const EXISTING_PORT: &str = "kuryr.port.existing";
+/// [`DEVICE_OWNER`] of kuryr in the time of Mitaka.
+pub const OLD_DEVICE_OWNER: &str = "kuryr:container";
 /// Starts the name of a network that kuryr made.
 const NETWORK_PREFIX: &str = "kuryr-net-";
 /// How much of the Docker id stands in the names of what kuryr made for it.

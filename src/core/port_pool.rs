@@ -10,7 +10,7 @@ use super::{
     Core, Error, naming, now,
     record::{Address, AddressState, Entry, Network, Port, Subnet, Work},
 };
-use crate::openstack;
+use crate::{mac::MacAddr, openstack};
 
 /// The address that a port is wanted for.
 pub(super) struct Wanted<'a> {
@@ -18,6 +18,8 @@ pub(super) struct Wanted<'a> {
     pub subnet: &'a Subnet,
     /// The address; none leaves the choice to Neutron.
     pub ip: Option<IpAddr>,
+    /// The MAC; none leaves that to Neutron too.
+    pub mac: Option<MacAddr>,
 }
 
 impl Core {
@@ -51,14 +53,18 @@ impl Core {
     fn port_body(&self, network: &Network, subnets: &[&Subnet], wanted: &Wanted<'_>) -> Value {
         let ip_of = |subnet: &Subnet| wanted.ip.filter(|_| subnet.id == wanted.subnet.id);
         let fixed_ips: Vec<Value> = subnets.iter().map(|subnet| fixed_ip(subnet.id, ip_of(subnet))).collect();
-        json!({
+        let mut body = json!({
             "name": naming::PORT_NAME,
             "admin_state_up": true,
             "network_id": network.neutron,
             "fixed_ips": fixed_ips,
             "device_owner": naming::DEVICE_OWNER,
             "binding:host_id": self.settings.host,
-        })
+        });
+        if let Some(mac) = wanted.mac {
+            body["mac_address"] = json!(mac);
+        }
+        body
     }
 
     fn granted_port(&self, network: &Network, wanted: &Subnet, made: &openstack::Port) -> Port {
@@ -79,6 +85,8 @@ impl Core {
             mtu: network.mtu,
             endpoint: None,
             exposing: false,
+            existing: false,
+            changed: Default::default(),
             created: now(),
         }
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::request::{DockerId, ExposedPort};
@@ -95,7 +95,7 @@ pub struct Subnet {
     pub reserved: BTreeSet<IpAddr>,
 }
 
-/// A Neutron port that kuryr made for an address of this host.
+/// A Neutron port for an address of this host: one that kuryr made, or one that was there before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Port {
     /// The Neutron port.
@@ -121,7 +121,13 @@ pub struct Port {
     /// Whether it may have a security group for exposed ports.
     #[serde(default)]
     pub exposing: bool,
-    /// Unix time it was made, in seconds.
+    /// Whether an operator or Zun made it: it stays when its addresses are released.
+    #[serde(default)]
+    pub existing: bool,
+    /// What kuryr changes of it while it is used, with the values from before, by Neutron's names of the fields.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub changed: Map<String, Value>,
+    /// Unix time it was made or taken, in seconds.
     pub created: i64,
 }
 

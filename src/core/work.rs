@@ -32,6 +32,7 @@ impl Core {
             }
             Work::DressPort { port, endpoint } => self.dress(*port, endpoint).await,
             Work::UnplugPort(_) => Ok(()),
+            Work::RetirePort(port) if port.existing => self.give_port_back(port).await,
             Work::RetirePort(port) => {
                 gone(self.neutron.delete::<openstack::Port>(port.id).await)?;
                 if port.exposing { self.remove_exposing_groups(port.id).await } else { Ok(()) }
@@ -45,6 +46,10 @@ impl Core {
     }
 
     async fn dress(&self, port: Uuid, endpoint: &DockerId) -> Result<(), Error> {
+        let Some(existing) = self.state().ports.get(&port).map(|port| port.existing) else { return Ok(()) };
+        if existing {
+            return gone(self.tag_existing(port, endpoint).await);
+        }
         let mut tags = vec![naming::DEVICE_OWNER.to_owned()];
         tags.extend(naming::id_tags(endpoint));
         let written = self.neutron.update::<openstack::Port>(port, &json!({"device_id": endpoint.as_str()})).await;

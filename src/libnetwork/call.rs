@@ -81,7 +81,7 @@ impl Call {
                 Some(json!({ "Scope": settings.scope, "ConnectivityScope": "global", "GwAllocChecker": true }))
             }
             "NetworkDriver.DiscoverNew" | "NetworkDriver.DiscoverDelete" => Some(json!({})),
-            "IpamDriver.GetCapabilities" => Some(json!({ "RequiresMACAddress": false, "RequiresRequestReplay": false })),
+            "IpamDriver.GetCapabilities" => Some(json!({ "RequiresMACAddress": settings.requires_mac, "RequiresRequestReplay": false })),
             "IpamDriver.GetDefaultAddressSpaces" => Some(json!({
                 "LocalDefaultAddressSpace": settings.address_space,
                 "GlobalDefaultAddressSpace": settings.address_space,

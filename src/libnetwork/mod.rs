@@ -48,6 +48,8 @@ pub struct Settings {
     /// The name of the default address space, local and global: were they to differ, engines from 27 on would ask again and again for a pool that
     /// overlaps nothing.
     pub address_space: String,
+    /// `ports_by_mac`: whether the engine is to say the MAC with each address it asks for, and to choose one if the user does not.
+    pub requires_mac: bool,
     /// `request_timeout`: how long a call may take.
     pub request_timeout: Duration,
 }

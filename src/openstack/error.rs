@@ -152,6 +152,11 @@ impl Error {
         matches!(self, Self::Neutron { status: 409, .. })
     }
 
+    /// Whether Neutron refuses because the object is no more as it was when it was read.
+    pub fn is_outdated(&self) -> bool {
+        matches!(self, Self::Neutron { status: 412, .. })
+    }
+
     /// Whether the request may have been carried out all the same: its answer was lost, or a proxy answered in Neutron's place.
     pub fn leaves_open(&self) -> bool {
         match self {
@@ -237,6 +242,7 @@ fn neutron_remedy(status: u16, kind: &str) -> &'static str {
         (403, _) => "use a user with the rights for it or have the cloud's policy allow it",
         (404, _) => "check that the object still exists and belongs to the project kuryr uses",
         (409, _) => "remove what stands in the way, or try again when the other change is done",
+        (412, _) => "try again; somebody changed it at the same moment",
         (413 | 429, _) => "try again later; the cloud limits the size or the rate of requests",
         (500..=599, _) => "look for the request id in Neutron's log; it is a fault of the cloud",
         _ => "look for the request id in Neutron's log",

@@ -66,7 +66,7 @@ impl Neutron {
     pub async fn create<R: Resource>(&self, body: &impl Serialize) -> Result<R, Error> {
         let body = object::<R>(body, &format!("create {}", R::NOUN))?;
         let what = format!("create {}{}", R::NOUN, description(&body));
-        let call = Call { what, method: Method::POST, path: format!("/{}", R::PATH), body: Some(wrapped::<R>(&body)) };
+        let call = Call { what, method: Method::POST, path: format!("/{}", R::PATH), body: Some(wrapped::<R>(&body)), revision: None };
         self.one(&call, R::SINGULAR).await
     }
 
@@ -86,7 +86,7 @@ impl Neutron {
         loop {
             let separator = if encoded.is_empty() { "" } else { "?" };
             let path = format!("/{}{separator}{encoded}", R::PATH);
-            let call = Call { what: what.clone(), method: Method::GET, path, body: None };
+            let call = Call { what: what.clone(), method: Method::GET, path, body: None, revision: None };
             let answer = self.session.call(&call).await?;
             let mut members = self.members(&call, &answer)?;
             let page: Vec<R> = self.member(&call, &mut members, R::COLLECTION)?;
@@ -110,7 +110,7 @@ impl Neutron {
     /// As Neutron answers, 404 ([`Error::is_not_found`]) for an unknown object.
     pub async fn show<R: Resource>(&self, id: Uuid) -> Result<R, Error> {
         let what = format!("show {} {id}", R::NOUN);
-        self.one(&Call { what, method: Method::GET, path: format!("/{}/{id}", R::PATH), body: None }, R::SINGULAR).await
+        self.one(&Call { what, method: Method::GET, path: format!("/{}/{id}", R::PATH), body: None, revision: None }, R::SINGULAR).await
     }
 
     /// `PUT /v2.0/ports/<id> {"port": body}`.
@@ -118,9 +118,21 @@ impl Neutron {
     /// # Errors
     /// As Neutron answers; see [`Error`].
     pub async fn update<R: Resource>(&self, id: Uuid, body: &impl Serialize) -> Result<R, Error> {
+        self.update_object(id, None, body).await
+    }
+
+    /// [`Neutron::update`], done only if the object is as it was when it had this `revision_number`.
+    ///
+    /// # Errors
+    /// As Neutron answers, 412 ([`Error::is_outdated`]) when somebody changed the object meanwhile.
+    pub async fn update_at<R: Resource>(&self, id: Uuid, revision: i64, body: &impl Serialize) -> Result<R, Error> {
+        self.update_object(id, Some(revision), body).await
+    }
+
+    async fn update_object<R: Resource>(&self, id: Uuid, revision: Option<i64>, body: &impl Serialize) -> Result<R, Error> {
         let what = format!("update {} {id}", R::NOUN);
         let body = object::<R>(body, &what)?;
-        let call = Call { what, method: Method::PUT, path: format!("/{}/{id}", R::PATH), body: Some(wrapped::<R>(&body)) };
+        let call = Call { what, method: Method::PUT, path: format!("/{}/{id}", R::PATH), body: Some(wrapped::<R>(&body)), revision };
         self.one(&call, R::SINGULAR).await
     }
 
@@ -130,7 +142,10 @@ impl Neutron {
     /// As Neutron answers, 404 ([`Error::is_not_found`]) for an unknown object.
     pub async fn delete<R: Resource>(&self, id: Uuid) -> Result<(), Error> {
         let what = format!("delete {} {id}", R::NOUN);
-        self.session.call(&Call { what, method: Method::DELETE, path: format!("/{}/{id}", R::PATH), body: None }).await.map(drop)
+        self.session
+            .call(&Call { what, method: Method::DELETE, path: format!("/{}/{id}", R::PATH), body: None, revision: None })
+            .await
+            .map(drop)
     }
 
     /// `PUT /v2.0/ports/<id>/tags {"tags": […]}`: replaces all tags.
@@ -140,7 +155,7 @@ impl Neutron {
     pub async fn set_tags<R: Resource>(&self, id: Uuid, tags: &[String]) -> Result<(), Error> {
         let what = format!("set the tags of {} {id}", R::NOUN);
         let body = json!({"tags": tags}).to_string().into_bytes();
-        let call = Call { what, method: Method::PUT, path: format!("/{}/{id}/tags", R::PATH), body: Some(body) };
+        let call = Call { what, method: Method::PUT, path: format!("/{}/{id}/tags", R::PATH), body: Some(body), revision: None };
         self.session.call(&call).await.map(drop)
     }
 
@@ -151,7 +166,7 @@ impl Neutron {
     pub async fn add_tag<R: Resource>(&self, id: Uuid, tag: &str) -> Result<(), Error> {
         let what = format!("tag {} {id} with '{tag}'", R::NOUN);
         let path = format!("/{}/{id}/tags/{}", R::PATH, encode(tag, PATH_SAFE));
-        self.session.call(&Call { what, method: Method::PUT, path, body: None }).await.map(drop)
+        self.session.call(&Call { what, method: Method::PUT, path, body: None, revision: None }).await.map(drop)
     }
 
     /// `DELETE /v2.0/ports/<id>/tags/<tag>`; neither a tag nor an object that is gone is an error.
@@ -161,7 +176,7 @@ impl Neutron {
     pub async fn remove_tag<R: Resource>(&self, id: Uuid, tag: &str) -> Result<(), Error> {
         let what = format!("remove the tag '{tag}' from {} {id}", R::NOUN);
         let path = format!("/{}/{id}/tags/{}", R::PATH, encode(tag, PATH_SAFE));
-        match self.session.call(&Call { what, method: Method::DELETE, path, body: None }).await {
+        match self.session.call(&Call { what, method: Method::DELETE, path, body: None, revision: None }).await {
             Err(error) if !error.is_not_found() => Err(error),
             _ => Ok(()),
         }
@@ -187,7 +202,7 @@ impl Neutron {
         let what = format!("{verb} the interface on subnet {subnet} {preposition} router {router}");
         let path = format!("/routers/{router}/{verb}_router_interface");
         let body = json!({"subnet_id": subnet}).to_string().into_bytes();
-        self.session.call(&Call { what, method: Method::PUT, path, body: Some(body) }).await.map(drop)
+        self.session.call(&Call { what, method: Method::PUT, path, body: Some(body), revision: None }).await.map(drop)
     }
 
     async fn one<R: Resource>(&self, call: &Call, key: &str) -> Result<R, Error> {

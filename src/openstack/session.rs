@@ -66,6 +66,8 @@ pub(super) struct Call {
     pub path: String,
     /// The JSON body.
     pub body: Option<Vec<u8>>,
+    /// The only `revision_number` of the object at which it may be done (`If-Match`).
+    pub revision: Option<i64>,
 }
 
 impl Call {
@@ -139,6 +141,9 @@ impl Session {
         }
         if let Some(body) = &call.body {
             request = request.header("Content-Type", "application/json").body(body.clone());
+        }
+        if let Some(revision) = call.revision {
+            request = request.header("If-Match", format!("revision_number={revision}"));
         }
         self.calls.count(&call.method);
         let purpose = Purpose { what: &call.what, service: "Neutron", url: &token.endpoint, deadline, repeatable: call.is_repeatable() };
@@ -270,7 +275,7 @@ mod tests {
         let lifetime = Some((asked + renewal(life), asked + life));
         let endpoint = session.settings.endpoint_override.clone().unwrap();
         session.state.lock().unwrap().token = Some(Arc::new(Token { generation: 1, secret: Some("old".into()), endpoint, lifetime }));
-        let call = Call { what: "test".into(), method: Method::GET, path: "/x".into(), body: None };
+        let call = Call { what: "test".into(), method: Method::GET, path: "/x".into(), body: None, revision: None };
         session.call(&call).await.map(|body| String::from_utf8(body).unwrap())
     }
 

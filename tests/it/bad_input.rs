@@ -139,7 +139,7 @@ async fn addresses_that_cannot_be_given_are_refused_without_harm() {
     plugin.call("NetworkDriver.CreateEndpoint", endpoint_body('a', 'b', first["Address"].as_str().unwrap())).await.unwrap();
     let taken: Port = cloud
         .neutron
-        .create(&json!({"network_id": cloud.ports().await[0].network_id, "fixed_ips": [{"ip_address": "10.0.0.3"}]}))
+        .create(&json!({"network_id": cloud.ports().await[0].network_id, "device_owner": "network:dhcp", "fixed_ips": [{"ip_address": "10.0.0.3"}]}))
         .await
         .unwrap();
     for (wanted, status, words) in [
@@ -147,7 +147,7 @@ async fn addresses_that_cannot_be_given_are_refused_without_harm() {
         ("10.0.0.7", 400, ["10.0.0.7", "choose another"]),
         ("10.0.0.1", 500, ["10.0.0.1 is the gateway", "choose another --ip"]),
         ("10.0.0.2", 500, ["10.0.0.2", "choose another --ip"]),
-        ("10.0.0.3", 409, ["10.0.0.3", "choose another address or delete the port that holds it"]),
+        ("10.0.0.3", 500, ["10.0.0.3", "belongs to network:dhcp"]),
     ] {
         refused(address(&plugin, &pool, wanted).await, status, &words);
     }

@@ -308,7 +308,8 @@ impl Host {
 
     /// The plugin as an engine sees it, with this long for each call.
     pub fn plugin(&self, limit: Duration) -> Plugin {
-        let settings = libnetwork::Settings { scope: "local".into(), address_space: "x".into(), request_timeout: limit };
+        let settings =
+            libnetwork::Settings { scope: "local".into(), address_space: "x".into(), requires_mac: false, request_timeout: limit };
         Plugin { edge: Edge::new(self.core.clone(), settings, Arc::new(Metrics::new())) }
     }
 

@@ -25,7 +25,12 @@ const NETWORK: &str = "927ee3996ca08da3ca02e66a2b5d2196e27543747f3a0be2f87b8d3fa
 const ENDPOINT: &str = "326aba6247266cfd0ca3771b0283e2142a3e934bb994d1b77fc93bb467c0df48";
 
 fn settings() -> Settings {
-    Settings { scope: "local".to_owned(), address_space: "no_address_space".to_owned(), request_timeout: Duration::from_secs(20) }
+    Settings {
+        scope: "local".to_owned(),
+        address_space: "no_address_space".to_owned(),
+        requires_mac: false,
+        request_timeout: Duration::from_secs(20),
+    }
 }
 
 fn decode(name: &str, request: &Value) -> Result<Call, kuryr::libnetwork::error::Error> {
@@ -60,6 +65,15 @@ fn kind(value: &Value) -> &'static str {
         Value::String(_) => "text",
         Value::Array(_) => "array",
         Value::Object(_) => "object",
+    }
+}
+
+#[test]
+fn an_engine_says_the_mac_with_the_address_where_the_configuration_wants_it() {
+    for wanted in [false, true] {
+        let settings = Settings { requires_mac: wanted, ..settings() };
+        let Call::Constant(reply) = Call::decode("IpamDriver.GetCapabilities", b"", &settings).unwrap() else { panic!("constant") };
+        assert_eq!(reply["RequiresMACAddress"], wanted);
     }
 }
 

@@ -9,6 +9,7 @@ mod collector;
 mod controller_api;
 mod daemon;
 mod datapath;
+mod existing_ports;
 mod expose;
 mod host;
 mod identity_api;

@@ -162,6 +162,20 @@ async fn tags_and_router_interfaces_are_sent_as_the_api_wants_them() {
 }
 
 #[tokio::test]
+async fn an_update_is_tied_to_the_revision_it_was_made_for() {
+    let (stage, client) = neutron(|asked| match asked.header("if-match") {
+        Some("revision_number=7") => answers(412, json!({"NeutronError": {"type": "RevisionNumberConstraintFailed", "message": "x"}})),
+        _ => answers(200, json!({"port": {"id": id(1), "mac_address": "fa:16:3e:00:00:01"}})),
+    })
+    .await;
+    assert!(client.update_at::<Port>(id(1), 7, &json!({"name": "x"})).await.unwrap_err().is_outdated());
+    client.update_at::<Port>(id(1), 8, &json!({"name": "x"})).await.unwrap();
+    client.update::<Port>(id(1), &json!({"name": "x"})).await.unwrap();
+    let asked: Vec<_> = stage.asked("/ports").iter().map(|asked| asked.header("if-match").map(str::to_owned)).collect();
+    assert_eq!(asked, [Some("revision_number=7".to_owned()), Some("revision_number=8".to_owned()), None]);
+}
+
+#[tokio::test]
 async fn filters_are_encoded_as_the_python_client_does_it() {
     let (stage, client) = neutron(|_| answers(200, json!({"ports": []}))).await;
     let subnet = format!("subnet_id={}", id(1));

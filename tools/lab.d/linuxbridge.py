@@ -13,7 +13,7 @@ ML2 = {
         "type_drivers": "local,flat,vxlan",
         "tenant_network_types": "vxlan",
         "mechanism_drivers": "linuxbridge,l2population",
-        "extension_drivers": "port_security",
+        "extension_drivers": "port_security,qos,dns",
     },
     "ml2_type_vxlan": {"vni_ranges": "1:1000"},
     "securitygroup": {"enable_ipset": "true"},
@@ -38,13 +38,14 @@ NEEDS_MESSAGES = True
 
 def configure(nodes):
     controller = nodes[CONTROLLER]
-    neutron.configure(controller, messages_url(controller), ML2, {"DEFAULT": {"service_plugins": "router"}, **EXPERIMENTAL})
+    neutron.configure(controller, messages_url(controller), ML2, {"DEFAULT": {"service_plugins": "router,qos", "dns_domain": "kuryr.test."}, **EXPERIMENTAL})
     for name in NETWORKERS:
         node = nodes[name]
         node.write(neutron.NEUTRON_CONF, neutron.common(messages_url(controller)) + "\n" + ini(EXPERIMENTAL))
         node.write("/usr/local/sbin/ebtables", EBTABLES, 0o755)
         node.write(AGENT_CONF, ini({
             "vxlan": {"enable_vxlan": "true", "local_ip": node.address, "l2_population": "true"},
+            "agent": {"extensions": "qos"},
             "securitygroup": {"firewall_driver": "iptables", "enable_ipset": "true"},
         }))
         node.write(DHCP_CONF, ini({

@@ -12,7 +12,7 @@ ML2 = {
         "type_drivers": "local,flat,vlan,geneve",
         "tenant_network_types": "geneve",
         "mechanism_drivers": "ovn",
-        "extension_drivers": "port_security",
+        "extension_drivers": "port_security,qos,dns",
     },
     "ml2_type_geneve": {"vni_ranges": "1:65536", "max_header_size": "38"},
     "ml2_type_flat": {"flat_networks": "physnet1"},
@@ -23,7 +23,7 @@ NEEDS_MESSAGES = False
 
 
 def configure(nodes):
-    own = {"DEFAULT": {"service_plugins": "ovn-router"}}
+    own = {"DEFAULT": {"service_plugins": "ovn-router,qos", "dns_domain": "kuryr.test."}}
     neutron.configure(nodes[CONTROLLER], "fake://", ML2, own)
 
 

@@ -14,7 +14,7 @@ ML2 = {
         "type_drivers": "local,flat,vxlan",
         "tenant_network_types": "vxlan",
         "mechanism_drivers": "openvswitch,l2population",
-        "extension_drivers": "port_security",
+        "extension_drivers": "port_security,qos,dns",
     },
     "ml2_type_vxlan": {"vni_ranges": "1:1000"},
 }
@@ -26,13 +26,13 @@ NEEDS_MESSAGES = True
 
 def configure(nodes):
     controller = nodes[CONTROLLER]
-    neutron.configure(controller, messages_url(controller), ML2, {"DEFAULT": {"service_plugins": "router"}})
+    neutron.configure(controller, messages_url(controller), ML2, {"DEFAULT": {"service_plugins": "router,qos", "dns_domain": "kuryr.test."}})
     for name in NETWORKERS:
         node = nodes[name]
         node.write(neutron.NEUTRON_CONF, neutron.common(messages_url(controller)))
         node.write(AGENT_CONF, ini(OVSDB, {
             "ovs": {"local_ip": node.address},
-            "agent": {"tunnel_types": "vxlan", "l2_population": "true"},
+            "agent": {"tunnel_types": "vxlan", "l2_population": "true", "extensions": "qos"},
             "securitygroup": {"firewall_driver": "openvswitch"},
         }))
         node.write(DHCP_CONF, ini(OVSDB, {"DEFAULT": {"interface_driver": "openvswitch", "enable_isolated_metadata": "false"}}))

@@ -1,0 +1,322 @@
+//! Ports that were there before: an operator, Zun or somebody else made them, and `--ip` or `--mac-address` chooses one. Such a port is used and not
+//! owned. What it needs for an endpoint is written before its link is made, and no more than what is not so yet; it is taken back when the engine
+//! releases the addresses. One that anything else uses is refused and left alone.
+
+use std::net::IpAddr;
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::{
+    Core, Error,
+    address::given_back,
+    adopt::only_docker_id,
+    naming, now,
+    record::{Address, AddressState, Entry, Network, Port, Subnet},
+    request::{DockerId, EndpointRequest},
+    work::gone,
+};
+use crate::{mac::MacAddr, openstack};
+
+/// How often a port that others change at the same moment is looked at again.
+const ATTEMPTS: usize = 5;
+/// The fields that options of an endpoint set.
+const OPTIONAL: [&str; 3] = ["security_groups", "qos_policy_id", "dns_name"];
+
+impl Core {
+    /// Grants the address of a port that was there before; none when no port has the address.
+    pub(super) async fn take_existing(&self, network: &Network, subnet: &Subnet, ip: IpAddr) -> Result<Option<IpAddr>, Error> {
+        let query = [("fixed_ips", format!("subnet_id={}", subnet.id)), ("fixed_ips", format!("ip_address={ip}"))];
+        // Neutron takes the two for conditions on any addresses of a port.
+        let wanted = |port: &openstack::Port| port.fixed_ips.iter().any(|fixed| fixed.subnet_id == subnet.id && fixed.ip_address == ip);
+        self.take_listed(network, subnet, &query, wanted, Some(ip)).await
+    }
+
+    /// Grants the address that a port with this MAC has on the subnet; none when no port has the MAC.
+    pub(super) async fn take_existing_by_mac(&self, network: &Network, subnet: &Subnet, mac: MacAddr) -> Result<Option<IpAddr>, Error> {
+        let query = [("network_id", network.neutron.to_string()), ("mac_address", mac.to_string())];
+        self.take_listed(network, subnet, &query, |port| port.mac_address == mac, None).await
+    }
+
+    async fn take_listed(
+        &self,
+        network: &Network,
+        subnet: &Subnet,
+        query: &[(&str, String)],
+        wanted: impl Fn(&openstack::Port) -> bool,
+        ip: Option<IpAddr>,
+    ) -> Result<Option<IpAddr>, Error> {
+        let query: Vec<_> = query.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        loop {
+            let listed = self.neutron.list::<openstack::Port>(&query).await?;
+            let Some(found) = listed.into_iter().find(&wanted) else { return Ok(None) };
+            if !self.left_its_endpoint(found.id).await {
+                return self.take(network, subnet, &found, ip).await.map(Some);
+            }
+        }
+    }
+
+    /// Waits for what this host still has to do with a port that its last endpoint has left; false when there was nothing.
+    async fn left_its_endpoint(&self, port: Uuid) -> bool {
+        let mut waited = false;
+        loop {
+            let settled = self.backlog.notified();
+            {
+                let state = self.state();
+                let pending = |id: &u64| !state.retries.contains_key(id);
+                let leaving = state.tasks.iter().any(|(id, task)| task.work.key() == port && pending(id));
+                if state.ports.contains_key(&port) || !leaving {
+                    return waited;
+                }
+            }
+            waited = true;
+            settled.await;
+        }
+    }
+
+    async fn take(&self, network: &Network, subnet: &Subnet, found: &openstack::Port, ip: Option<IpAddr>) -> Result<IpAddr, Error> {
+        let on_subnet = found.fixed_ips.iter().find(|fixed| fixed.subnet_id == subnet.id).map(|fixed| fixed.ip_address);
+        let ip = ip.or(on_subnet).ok_or_else(|| {
+            Error::Invalid(format!("port {} has no address in {}; give it one, or choose another port", found.id, subnet.cidr))
+        })?;
+        let _turn = self.turns.take(format!("port {}", found.id)).await;
+        let known = self.state().ports.get(&found.id).cloned();
+        let reason = match known {
+            Some(Port { endpoint: Some(endpoint), .. }) => Some(format!("is in use by endpoint {endpoint}")),
+            Some(_) => Some("is about to be used by another endpoint".to_owned()),
+            None => occupied(found, &self.settings.host).or_else(|| endpoint_of_others(found)),
+        };
+        if let Some(reason) = reason {
+            return Err(Error::Taken(format!(
+                "address {ip} of network {} is that of port {}, which {reason}; choose another --ip, or a port that nothing uses",
+                network.id, found.id
+            )));
+        }
+        self.commit(vec![Entry::Port(record(network, subnet, found, ip))]).await?;
+        tracing::info!(port = %found.id, name = found.name, %ip, "a port that was there before is used");
+        Ok(ip)
+    }
+
+    /// Writes into Neutron what an endpoint needs of its port before the link is made: host, owner, device and MAC of a port that was there
+    /// before, and `options` of any. Nothing is written that is so already.
+    pub(super) async fn prepare(&self, mut port: Port, request: &EndpointRequest, options: &Map<String, Value>) -> Result<Port, Error> {
+        if !port.existing && options.is_empty() && port.changed.is_empty() {
+            return Ok(port);
+        }
+        for _ in 0..ATTEMPTS {
+            let found = self.neutron.show::<openstack::Port>(port.id).await?;
+            if let Some(reason) = occupied(&found, &self.settings.host).filter(|_| port.existing) {
+                return Err(Error::Taken(format!("port {}, which the address belongs to, {reason}; choose another --ip", port.id)));
+            }
+            let mut body = self.wanted(&port, &found, request, options);
+            if body.contains_key("mac_address") && !found.host_id.is_empty() {
+                // Neutron changes the MAC only of a port that is not bound.
+                body = Map::from_iter([("binding:host_id".to_owned(), json!(""))]);
+            }
+            for field in body.keys().filter(|field| !matches!(field.as_str(), "binding:host_id" | "device_owner")) {
+                port.changed.entry(field.clone()).or_insert_with(|| field_of(&found, field));
+            }
+            let changed = port.changed.clone();
+            let before = |_: &super::State, now: Port| Ok(vec![Entry::Port(Port { changed, ..now })]);
+            self.change_port(port.id, before).await?.ok_or_else(|| given_back(port.id))?;
+            let found = match body.is_empty() {
+                true => found,
+                false => match self.neutron.update_at::<openstack::Port>(port.id, found.revision_number, &body).await {
+                    Err(error) if error.is_outdated() => continue,
+                    outcome => outcome?,
+                },
+            };
+            if found.host_id != self.settings.host {
+                continue;
+            }
+            let mut prepared = None;
+            self.change_port(port.id, |_, mut now| {
+                now.mac = found.mac_address;
+                now.vif_type = found.vif_type.clone().unwrap_or_default();
+                now.vif_details = found.vif_details.clone();
+                prepared = Some(now.clone());
+                Ok(vec![Entry::Port(now)])
+            })
+            .await?;
+            return prepared.ok_or_else(|| given_back(port.id));
+        }
+        Err(Error::Taken(format!("port {} is being changed by others again and again; try again when they are done", port.id)))
+    }
+
+    /// The fields of a port that are not yet as the endpoint needs them.
+    fn wanted(&self, port: &Port, found: &openstack::Port, request: &EndpointRequest, options: &Map<String, Value>) -> Map<String, Value> {
+        // What an endpoint before this one set, and this one does not.
+        let mut wanted: Map<String, Value> = port
+            .changed
+            .iter()
+            .filter(|(field, _)| OPTIONAL.contains(&field.as_str()))
+            .map(|(field, value)| (field.clone(), value.clone()))
+            .collect();
+        wanted.extend(options.clone());
+        if port.existing {
+            wanted.insert("binding:host_id".into(), json!(self.settings.host));
+            wanted.insert("device_owner".into(), json!(naming::DEVICE_OWNER));
+            wanted.insert("admin_state_up".into(), json!(true));
+            if found.device_id.is_empty() || port.changed.contains_key("device_id") {
+                wanted.insert("device_id".into(), json!(request.endpoint.as_str()));
+            }
+            if let Some(mac) = request.mac {
+                wanted.insert("mac_address".into(), json!(mac));
+            }
+        }
+        wanted.retain(|field, value| !equal(&field_of(found, field), value));
+        wanted
+    }
+
+    /// The tags of an endpoint on a port that was there before, beside those that others wrote.
+    pub(super) async fn tag_existing(&self, port: Uuid, endpoint: &DockerId) -> Result<(), openstack::Error> {
+        let found = self.neutron.show::<openstack::Port>(port).await?;
+        let mut wanted = vec![naming::EXISTING_PORT.to_owned()];
+        wanted.extend(naming::id_tags(endpoint));
+        for stale in found.tags.iter().filter(|tag| is_ours(tag) && !wanted.contains(tag)) {
+            self.neutron.remove_tag::<openstack::Port>(port, stale).await?;
+        }
+        for missing in wanted.iter().filter(|tag| !found.tags.contains(tag)) {
+            self.neutron.add_tag::<openstack::Port>(port, missing).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts a port back as it was before this host used it. The tags go last: as long as they are there nobody else takes the port.
+    pub(super) async fn give_port_back(&self, port: &Port) -> Result<(), Error> {
+        if port.exposing {
+            self.conceal(port.id).await?;
+        }
+        let found = match self.neutron.show::<openstack::Port>(port.id).await {
+            Err(error) if error.is_not_found() => return Ok(()),
+            outcome => outcome?,
+        };
+        if !found.host_id.is_empty() && found.host_id != self.settings.host {
+            tracing::info!(port = %port.id, host = found.host_id, "left as it is, since another host has it by now");
+            return Ok(());
+        }
+        let mut body = port.changed.clone();
+        let mac = body.remove("mac_address");
+        body.extend([("device_owner".to_owned(), json!("")), ("binding:host_id".to_owned(), json!(""))]);
+        body.retain(|field, value| !equal(&field_of(&found, field), value));
+        if !body.is_empty() {
+            gone(self.neutron.update_at::<openstack::Port>(port.id, found.revision_number, &body).await)?;
+        }
+        if let Some(mac) = mac.filter(|mac| *mac != json!(found.mac_address)) {
+            // Only when it is bound to no host any more.
+            gone(self.neutron.update::<openstack::Port>(port.id, &json!({"mac_address": mac})).await)?;
+        }
+        let mut tags: Vec<&String> = found.tags.iter().filter(|tag| is_ours(tag)).collect();
+        tags.sort_by_key(|tag| tag.starts_with(naming::LOWER_HALF));
+        for tag in tags {
+            self.neutron.remove_tag::<openstack::Port>(port.id, tag).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes down what a port had before kuryr adds `added` to its addresses, and adds them.
+    pub(super) async fn add_addresses(&self, port: &Port, added: &[Address]) -> Result<Port, Error> {
+        let found = self.neutron.show::<openstack::Port>(port.id).await?;
+        let fixed_ip = |address: &Address| json!({"subnet_id": address.subnet, "ip_address": address.ip});
+        let mut fixed_ips: Vec<Value> = found.fixed_ips.iter().map(|fixed| json!(fixed)).collect();
+        let before = json!(fixed_ips);
+        fixed_ips.extend(added.iter().map(fixed_ip).filter(|fixed| !found.fixed_ips.iter().any(|known| json!(known) == *fixed)));
+        let mut changed = None;
+        self.change_port(port.id, |_, mut now| {
+            now.changed.entry("fixed_ips").or_insert(before);
+            changed = Some(now.clone());
+            Ok(vec![Entry::Port(now)])
+        })
+        .await?;
+        let changed = changed.ok_or_else(|| given_back(port.id))?;
+        self.neutron.update_at::<openstack::Port>(port.id, found.revision_number, &json!({"fixed_ips": fixed_ips})).await?;
+        Ok(changed)
+    }
+}
+
+/// Whether the port was there before kuryr used it.
+pub(super) fn was_there(port: &openstack::Port) -> bool {
+    port.tags.iter().any(|tag| tag == naming::EXISTING_PORT)
+}
+
+/// What of a port that was there before is known to be kuryr's, when the journal is lost: the endpoint's id in it.
+pub(super) fn to_restore(port: &openstack::Port) -> Map<String, Value> {
+    let ours = was_there(port) && DockerId::parse(&port.device_id).is_some_and(|id| Some(id) == only_docker_id(&port.tags));
+    if ours { Map::from_iter([("device_id".to_owned(), json!(""))]) } else { Map::new() }
+}
+
+/// What else has the port, in words behind `which`; none when kuryr of this host may use it.
+fn occupied(port: &openstack::Port, host: &str) -> Option<String> {
+    let owner = port.device_owner.as_str();
+    if !matches!(owner, "" | naming::DEVICE_OWNER | naming::OLD_DEVICE_OWNER) {
+        return Some(format!("belongs to {owner} (device '{}')", port.device_id));
+    }
+    (!port.host_id.is_empty() && port.host_id != host).then(|| format!("is in use on host {}", port.host_id))
+}
+
+/// Whether an endpoint has the port that this host knows nothing of, in words behind `which`.
+fn endpoint_of_others(port: &openstack::Port) -> Option<String> {
+    let tagged = port.tags.iter().any(|tag| tag.starts_with(naming::LOWER_HALF));
+    if tagged {
+        let endpoint = only_docker_id(&port.tags).map(|id| format!(" {id}")).unwrap_or_default();
+        return Some(format!("bears the tags of an endpoint{endpoint}"));
+    }
+    let made_by_kuryr = port.device_owner == naming::DEVICE_OWNER && port.name == naming::PORT_NAME;
+    made_by_kuryr.then(|| "a kuryr made for another container".to_owned())
+}
+
+fn is_ours(tag: &str) -> bool {
+    tag == naming::EXISTING_PORT || tag.starts_with(naming::LOWER_HALF) || tag.starts_with(naming::UPPER_HALF)
+}
+
+/// `ip` is granted, an address in another subnet of the network waits to be asked for.
+fn record(network: &Network, wanted: &Subnet, found: &openstack::Port, ip: IpAddr) -> Port {
+    let mut addresses = vec![Address { ip, subnet: wanted.id, pool: wanted.pool, state: AddressState::Granted }];
+    for subnet in network.subnets.iter().filter(|subnet| subnet.id != wanted.id) {
+        let fixed = found.fixed_ips.iter().find(|fixed| fixed.subnet_id == subnet.id);
+        addresses.extend(fixed.map(|fixed| Address {
+            ip: fixed.ip_address,
+            subnet: subnet.id,
+            pool: subnet.pool,
+            state: AddressState::Waiting,
+        }));
+    }
+    Port {
+        id: found.id,
+        network: network.id.clone(),
+        neutron_network: found.network_id,
+        mac: found.mac_address,
+        addresses,
+        vif_type: found.vif_type.clone().unwrap_or_default(),
+        vif_details: found.vif_details.clone(),
+        project: found.project_id.clone(),
+        mtu: network.mtu,
+        endpoint: None,
+        exposing: false,
+        existing: true,
+        changed: Map::new(),
+        created: now(),
+    }
+}
+
+/// The value of a field of a port, by Neutron's name.
+fn field_of(port: &openstack::Port, field: &str) -> Value {
+    match field {
+        "binding:host_id" => json!(port.host_id),
+        "device_owner" => json!(port.device_owner),
+        "device_id" => json!(port.device_id),
+        "admin_state_up" => json!(port.admin_state_up),
+        "mac_address" => json!(port.mac_address),
+        "security_groups" => json!(port.security_groups),
+        "fixed_ips" => json!(port.fixed_ips),
+        other => port.extra.get(other).cloned().unwrap_or_default(),
+    }
+}
+
+/// The order in a list means nothing.
+fn equal(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Array(one), Value::Array(other)) => one.len() == other.len() && one.iter().all(|item| other.contains(item)),
+        _ => one == other,
+    }
+}
