@@ -155,6 +155,9 @@ impl Core {
             if let Some(ip) = self.take_waiting(subnet).await? {
                 return Ok(ip);
             }
+            if let Some(port) = network.ports.port {
+                return self.take_existing_by_id(network, subnet, port).await;
+            }
             if let Some(mac) = mac
                 && let Some(ip) = self.take_existing_by_mac(network, subnet, mac).await?
             {

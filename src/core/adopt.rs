@@ -167,6 +167,7 @@ impl Core {
             internal,
             router: None,
             subnets: Vec::new(),
+            ports: Default::default(),
         };
         if !network.joined && !internal && self.settings.external_network.is_some() {
             let name = naming::router_name(naming::name_start(id));

@@ -189,6 +189,7 @@ fn lost(network: &openstack::Network) -> Network {
         internal: false,
         router: None,
         subnets: Vec::new(),
+        ports: Default::default(),
     }
 }
 

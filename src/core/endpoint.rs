@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, json};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{
     Core, Error,
     address::given_back,
     options::warn_of_unknown,
+    port_options::{PORT_OPTIONS, PortOptions},
     record::{Address, AddressState, Entry, Network, Port, Work},
     request::{Attachment, DockerId, EndpointGrant, EndpointRequest, JoinRequest},
     work::gone,
@@ -22,14 +23,20 @@ use crate::{
 impl Core {
     /// NetworkDriver.CreateEndpoint: binds the port of the addresses to this endpoint and makes its link on this host.
     pub async fn create_endpoint(&self, request: EndpointRequest) -> Result<EndpointGrant, Error> {
-        warn_of_unknown(&request.options, &[]);
+        warn_of_unknown(&request.options, &PORT_OPTIONS);
+        let options = PortOptions::read(&request.options)?;
         let _turn = self.turns.take(format!("endpoint {}", request.endpoint)).await;
         let network = self.network(&request.network).await?;
+        let choice = self.port_choice(options).await?;
         let port = match self.port_of_endpoint(&request.endpoint) {
             Some(port) => repeated(port, &request)?,
             None => self.granted(&network, &request).await?,
         };
-        let port = self.prepare(port, &request, &Map::new()).await?;
+        let port = match choice.port.filter(|named| *named != port.id) {
+            Some(named) => self.named_port(&network, port, named).await?,
+            None => port,
+        };
+        let port = self.prepare(port, &request, &choice.fields).await?;
         if let Some(mac) = request.mac.filter(|mac| *mac != port.mac) {
             self.change_mac(port.id, network.neutron, mac).await?;
         }
@@ -179,7 +186,7 @@ impl Core {
     }
 
     /// One port carries both families: one port gives its address to the other, and a port that was there before is the one that stays.
-    async fn merge(&self, first: Port, second: Port) -> Result<Port, Error> {
+    pub(super) async fn merge(&self, first: Port, second: Port) -> Result<Port, Error> {
         let (first, second) = match (first.existing, second.existing) {
             (true, true) => return Err(two_existing(&first, &second)),
             (false, true) => (second, first),
@@ -304,7 +311,7 @@ fn in_use(network: &Network, port: &Port, other: &DockerId) -> Error {
 
 fn two_existing(one: &Port, other: &Port) -> Error {
     Error::Invalid(format!(
-        "--ip names port {}, and --ip6 port {}; a container has one port, so give one of them both addresses",
+        "ports {} and {} are both named for one container, which has one port; name one of them, with all its addresses",
         one.id, other.id
     ))
 }

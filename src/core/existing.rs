@@ -37,7 +37,8 @@ impl Core {
         self.find(named, &[], |pool: &SubnetPool| pool.name.as_str()).await
     }
 
-    async fn find<R: Resource>(&self, named: &Reference, query: &[(&str, &str)], name_of: fn(&R) -> &str) -> Result<R, Error> {
+    /// The object that an option names.
+    pub(super) async fn find<R: Resource>(&self, named: &Reference, query: &[(&str, &str)], name_of: fn(&R) -> &str) -> Result<R, Error> {
         let Some(id) = named.id else { return self.find_by_name(named, query).await };
         let found = match self.neutron.show::<R>(id).await {
             Ok(found) => found,

@@ -38,6 +38,54 @@ impl Core {
         self.take_listed(network, subnet, &query, |port| port.mac_address == mac, None).await
     }
 
+    /// Grants the address that the port of this id has on the subnet.
+    pub(super) async fn take_existing_by_id(&self, network: &Network, subnet: &Subnet, port: Uuid) -> Result<IpAddr, Error> {
+        let taken = self.take_listed(network, subnet, &[("id", port.to_string())], |found| found.id == port, None).await?;
+        taken.ok_or_else(|| no_such_port(port))
+    }
+
+    /// Whether a port may be the one of a Docker network's endpoint.
+    pub(super) async fn check_port(&self, port: Uuid, network: Option<&openstack::Network>) -> Result<(), Error> {
+        let found = self.port_by_id(port).await?;
+        if network.is_some_and(|network| network.id == found.network_id) {
+            return Ok(());
+        }
+        let its = found.network_id;
+        Err(Error::Invalid(format!("port {port} is on network {its}, not on this one; name that with neutron.net.uuid={its}")))
+    }
+
+    async fn port_by_id(&self, port: Uuid) -> Result<openstack::Port, Error> {
+        match self.neutron.show::<openstack::Port>(port).await {
+            Err(error) if error.is_not_found() => Err(no_such_port(port)),
+            outcome => Ok(outcome?),
+        }
+    }
+
+    /// The port that `--driver-opt` names in place of the one that has the addresses. An engine asks for addresses before it tells the options, so
+    /// that a port with other addresses cannot be used; one without any gets those.
+    pub(super) async fn named_port(&self, network: &Network, granted: Port, named: Uuid) -> Result<Port, Error> {
+        let found = self.port_by_id(named).await?;
+        if found.network_id != network.neutron {
+            return Err(Error::Invalid(format!("port {named} is on network {}, not on {}", found.network_id, network.neutron)));
+        }
+        if !found.fixed_ips.is_empty() {
+            let options: Vec<String> = found.fixed_ips.iter().map(|fixed| option_for(fixed.ip_address)).collect();
+            let has: Vec<String> = granted.addresses.iter().map(|address| address.ip.to_string()).collect();
+            return Err(Error::Invalid(format!(
+                "port {named} has other addresses than {}, which the engine has taken before it told of the port; add {}",
+                has.join(" and "),
+                options.join(" and ")
+            )));
+        }
+        self.write_down(network, &found, None).await?;
+        let record = record(network, &found, None);
+        let merged = self.merge(record, granted).await;
+        if merged.is_err() {
+            self.change_port(named, |state, port| Ok(self.retire(state, port))).await?;
+        }
+        merged
+    }
+
     async fn take_listed(
         &self,
         network: &Network,
@@ -79,6 +127,12 @@ impl Core {
         let ip = ip.or(on_subnet).ok_or_else(|| {
             Error::Invalid(format!("port {} has no address in {}; give it one, or choose another port", found.id, subnet.cidr))
         })?;
+        self.write_down(network, found, Some((subnet, ip))).await?;
+        Ok(ip)
+    }
+
+    /// Writes a port down as the one for an endpoint to come, unless anything uses it.
+    async fn write_down(&self, network: &Network, found: &openstack::Port, granted: Option<(&Subnet, IpAddr)>) -> Result<(), Error> {
         let _turn = self.turns.take(format!("port {}", found.id)).await;
         let known = self.state().ports.get(&found.id).cloned();
         let reason = match known {
@@ -87,14 +141,12 @@ impl Core {
             None => occupied(found, &self.settings.host).or_else(|| endpoint_of_others(found)),
         };
         if let Some(reason) = reason {
-            return Err(Error::Taken(format!(
-                "address {ip} of network {} is that of port {}, which {reason}; choose another --ip, or a port that nothing uses",
-                network.id, found.id
-            )));
+            let has = granted.map(|(_, ip)| format!(", which has the address {ip} of network {},", network.id)).unwrap_or_default();
+            return Err(Error::Taken(format!("port {}{has} {reason}; choose another --ip, or a port that nothing uses", found.id)));
         }
-        self.commit(vec![Entry::Port(record(network, subnet, found, ip))]).await?;
-        tracing::info!(port = %found.id, name = found.name, %ip, "a port that was there before is used");
-        Ok(ip)
+        self.commit(vec![Entry::Port(record(network, found, granted))]).await?;
+        tracing::info!(port = %found.id, name = found.name, "a port that was there before is used");
+        Ok(())
     }
 
     /// Writes into Neutron what an endpoint needs of its port before the link is made: host, owner, device and MAC of a port that was there
@@ -126,7 +178,7 @@ impl Core {
                     outcome => outcome?,
                 },
             };
-            if found.host_id != self.settings.host {
+            if port.existing && found.host_id != self.settings.host {
                 continue;
             }
             let mut prepared = None;
@@ -269,10 +321,20 @@ fn is_ours(tag: &str) -> bool {
     tag == naming::EXISTING_PORT || tag.starts_with(naming::LOWER_HALF) || tag.starts_with(naming::UPPER_HALF)
 }
 
-/// `ip` is granted, an address in another subnet of the network waits to be asked for.
-fn record(network: &Network, wanted: &Subnet, found: &openstack::Port, ip: IpAddr) -> Port {
-    let mut addresses = vec![Address { ip, subnet: wanted.id, pool: wanted.pool, state: AddressState::Granted }];
-    for subnet in network.subnets.iter().filter(|subnet| subnet.id != wanted.id) {
+fn no_such_port(port: Uuid) -> Error {
+    Error::Invalid(format!("port {port} does not exist; check neutron.port.uuid and that the project of kuryr's user may see the port"))
+}
+
+fn option_for(ip: IpAddr) -> String {
+    if ip.is_ipv4() { format!("--ip {ip}") } else { format!("--ip6 {ip}") }
+}
+
+/// The address of the one subnet is granted, that in another subnet of the network waits to be asked for.
+fn record(network: &Network, found: &openstack::Port, granted: Option<(&Subnet, IpAddr)>) -> Port {
+    let granted = granted.map(|(subnet, ip)| Address { ip, subnet: subnet.id, pool: subnet.pool, state: AddressState::Granted });
+    let mut addresses: Vec<Address> = granted.into_iter().collect();
+    let asked_for = addresses.first().map(|address| address.subnet);
+    for subnet in network.subnets.iter().filter(|subnet| Some(subnet.id) != asked_for) {
         let fixed = found.fixed_ips.iter().find(|fixed| fixed.subnet_id == subnet.id);
         addresses.extend(fixed.map(|fixed| Address {
             ip: fixed.ip_address,

@@ -21,6 +21,7 @@ mod network;
 mod options;
 mod plugging;
 mod pool;
+mod port_options;
 mod port_pool;
 mod record;
 pub mod request;
@@ -105,6 +106,8 @@ pub struct Core {
     /// Records that the journal could not take and that memory alone has, by kind and id.
     unwritten: Mutex<BTreeSet<Key>>,
     external_network: OnceCell<Uuid>,
+    /// Aliases of the API extensions that Neutron was last seen to have.
+    extensions: Mutex<BTreeSet<String>>,
     findings: Findings,
 }
 
@@ -134,6 +137,7 @@ impl Core {
             writing: RwLock::default(),
             unwritten: Mutex::default(),
             external_network: OnceCell::new(),
+            extensions: Mutex::default(),
             findings: Findings::default(),
         }
     }

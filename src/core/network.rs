@@ -11,6 +11,7 @@ use super::{
     existing::{is_about_subnetpool, kuryr_made_network, kuryr_made_subnet},
     naming, now,
     options::Chosen,
+    port_options::{PORT_OPTIONS, PortOptions},
     record::{Entry, Made, Network, Pool, Subnet, Work},
     request::{DockerId, NetworkRequest},
 };
@@ -29,11 +30,15 @@ impl Core {
         if let Some(network) = self.state().networks.get(&request.network) {
             return check_repeated(network, &request);
         }
-        let chosen = Chosen::read(&request.options)?;
+        let chosen = Chosen::read(&request.options, &PORT_OPTIONS)?;
         let mtu = mtu_option(&request)?;
+        let ports = self.port_choice(PortOptions::read(&request.options)?).await?;
         let (mut ranges, mut claim) = self.ranges_of(&request, &chosen)?;
         let existing = self.existing_network(&chosen, &mut ranges).await?;
         self.take_named_pools(&chosen, &mut ranges).await?;
+        if let Some(port) = ports.port {
+            self.check_port(port, existing.as_ref()).await?;
+        }
         let joined = existing.is_some();
         if !joined {
             settle_sources(&mut ranges);
@@ -52,6 +57,7 @@ impl Core {
             internal: request.internal,
             router: None,
             subnets: Vec::new(),
+            ports,
         };
         let mut made = Vec::new();
         let outcome = self.furnish(&mut network, ranges, &mut made, claim.seek).await;

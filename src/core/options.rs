@@ -40,10 +40,11 @@ pub(super) struct Chosen {
 }
 
 impl Chosen {
-    /// Reads the options of a network or a pool. Options of other drivers and of the engine pass; one that begins like ours and is none is
-    /// warned of.
-    pub fn read(options: &DriverOptions) -> Result<Self, Error> {
-        warn_of_unknown(options, &known());
+    /// Reads the options of a network or a pool. Options of other drivers and of the engine pass; one that begins like ours and is neither read
+    /// here nor in `others` is warned of.
+    pub fn read(options: &DriverOptions, others: &[&'static str]) -> Result<Self, Error> {
+        let known: Vec<_> = known().into_iter().chain(others.iter().copied()).collect();
+        warn_of_unknown(options, &known);
         let shared = match options.get(SHARED).map(|text| text.trim().to_lowercase()) {
             None => None,
             Some(text) => match text.as_str() {
@@ -136,15 +137,18 @@ mod tests {
     fn every_option_of_kuryr_libnetwork_is_read() {
         let id = Uuid::from_u128(7);
         let text = id.to_string();
-        let chosen = Chosen::read(&options(&[
-            ("neutron.net.uuid", &text),
-            ("neutron.net.shared", "True"),
-            ("neutron.subnet.name", "four"),
-            ("neutron.subnet.v6.uuid", &text),
-            ("neutron.pool.uuid", &text),
-            ("neutron.pool.v6.name", "six"),
-            ("com.docker.network.driver.mtu", "1400"),
-        ]))
+        let chosen = Chosen::read(
+            &options(&[
+                ("neutron.net.uuid", &text),
+                ("neutron.net.shared", "True"),
+                ("neutron.subnet.name", "four"),
+                ("neutron.subnet.v6.uuid", &text),
+                ("neutron.pool.uuid", &text),
+                ("neutron.pool.v6.name", "six"),
+                ("com.docker.network.driver.mtu", "1400"),
+            ]),
+            &[],
+        )
         .unwrap();
         assert_eq!((chosen.network.as_ref().unwrap().id, chosen.shared), (Some(id), Some(true)));
         assert_eq!(chosen.subnet(false).unwrap().name.as_deref(), Some("four"));
@@ -156,7 +160,7 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused() {
         for (key, value, word) in [("neutron.net.uuid", "kuryr", "neutron.net.name"), ("neutron.net.shared", "perhaps", "true or false")] {
-            let error = Chosen::read(&options(&[(key, value)])).unwrap_err().to_string();
+            let error = Chosen::read(&options(&[(key, value)]), &[]).unwrap_err().to_string();
             assert!(error.contains(key) && error.contains(word), "{error}");
         }
     }
@@ -167,7 +171,7 @@ mod tests {
             let given = options(&[(key, "x"), ("com.docker.network.driver.mtu", "1400")]);
             let warnings = unknown(&given, &known());
             assert!(matches!(warnings.as_slice(), [line] if line.contains(key) && line.contains(nearest)), "{warnings:?}");
-            assert_eq!(Chosen::read(&given).unwrap(), Chosen::default());
+            assert_eq!(Chosen::read(&given, &[]).unwrap(), Chosen::default());
         }
         assert_eq!(unknown(&options(&[("kuryr.x", "")]), &[]).len(), 1);
         assert!(unknown(&options(&[("neutron.net.uuid", "")]), &known()).is_empty());
@@ -175,7 +179,7 @@ mod tests {
 
     #[test]
     fn an_empty_option_is_an_absent_one() {
-        let chosen = Chosen::read(&options(&[("neutron.subnet.v6.uuid", ""), ("neutron.net.name", " ")])).unwrap();
+        let chosen = Chosen::read(&options(&[("neutron.subnet.v6.uuid", ""), ("neutron.net.name", " ")]), &[]).unwrap();
         assert_eq!(chosen, Chosen::default());
     }
 }

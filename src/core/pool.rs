@@ -18,7 +18,7 @@ impl Core {
     /// IpamDriver.RequestPool. A range asked for again before a network uses it is the same pool, since the engine repeats a call whose
     /// reply it lost; that it was granted again is counted, since it may as well be meant for another network. Equal ranges of several networks share a subnet pool as long as their subnets do not meet in it.
     pub async fn request_pool(&self, request: PoolRequest) -> Result<PoolGrant, Error> {
-        let chosen = Chosen::read(&request.options)?;
+        let chosen = Chosen::read(&request.options, &[])?;
         let (length, wanted) = match request.sub_pool.or(request.pool) {
             Some(size) if size.addr().is_unspecified() && size.prefix_len() > 0 => (Some(size.prefix_len()), None),
             wanted => (None, wanted),

@@ -61,6 +61,9 @@ impl Core {
             "device_owner": naming::DEVICE_OWNER,
             "binding:host_id": self.settings.host,
         });
+        for (field, value) in &network.ports.fields {
+            body[field] = value.clone();
+        }
         if let Some(mac) = wanted.mac {
             body["mac_address"] = json!(mac);
         }

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::request::{DockerId, ExposedPort};
+use super::{
+    port_options::PortChoice,
+    request::{DockerId, ExposedPort},
+};
 use crate::{
     journal::{Change, Record},
     mac::MacAddr,
@@ -72,6 +75,9 @@ pub struct Network {
     pub router: Option<Uuid>,
     /// Its subnets, one per pool.
     pub subnets: Vec<Subnet>,
+    /// What `-o` says of the ports of its endpoints.
+    #[serde(default)]
+    pub ports: PortChoice,
 }
 
 /// A subnet of a [`Network`].

@@ -23,6 +23,6 @@ pub use error::Error;
 pub use neutron::Neutron;
 pub use settings::{ApplicationCredential, AuthMethod, CloudSettings, Domain, Options, Scope, Secret, User};
 pub use types::{
-    Agent, AllocationPool, Extension, Extra, FixedIp, FloatingIp, HostRoute, Network, Port, Resource, Router, SecurityGroup,
+    Agent, AllocationPool, Extension, Extra, FixedIp, FloatingIp, HostRoute, Network, Port, QosPolicy, Resource, Router, SecurityGroup,
     SecurityGroupRule, Subnet, SubnetPool,
 };

@@ -164,10 +164,11 @@ def bare(address):
 class Endpoint:
     """One container on one network: `docker run` and `docker rm`, without the container."""
 
-    def __init__(self, network, ip="", ip6="", mac="", exposed=(), endpoint_id=None, sandbox=None):
+    def __init__(self, network, ip="", ip6="", mac="", exposed=(), endpoint_id=None, sandbox=None, driver_options=None):
         self.network, self.engine = network, network.engine
         self.wanted = {False: ip, True: ip6}
         self.wanted_mac, self.exposed = mac, [{"Proto": proto, "Port": port} for proto, port in exposed]
+        self.driver_options = driver_options or {}
         self.id = endpoint_id or new_id()
         self.sandbox = sandbox or f"/var/run/docker/netns/{secrets.token_hex(6)}"
         self.addresses = {}
@@ -199,7 +200,7 @@ class Endpoint:
     def creation(self):
         """The body of CreateEndpoint."""
         address = {v6: held for v6, (_, held) in self.addresses.items()}
-        options = {EXPOSED_OPTION: self.exposed, "com.docker.network.portmap": []}
+        options = {EXPOSED_OPTION: self.exposed, "com.docker.network.portmap": [], **self.driver_options}
         if self.wanted_mac:
             options[MAC_OPTION] = base64.b64encode(bytes.fromhex(self.wanted_mac.replace(":", ""))).decode()
         interface = {"Address": address.get(False, ""), "AddressIPv6": address.get(True, ""), "MacAddress": self.mac}

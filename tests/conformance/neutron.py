@@ -13,6 +13,7 @@ COLLECTIONS = {
     "router": "routers",
     "floatingip": "floatingips",
     "security_group_rule": "security-group-rules",
+    "policy": "qos/policies",
 }
 
 
@@ -63,7 +64,7 @@ class Neutron:
     def list(self, resource, **filters):
         collection = COLLECTIONS[resource]
         query = urllib.parse.urlencode(filters, doseq=True)
-        return self.expect("GET", f"/{collection}?{query}")[collection.replace("-", "_")]
+        return self.expect("GET", f"/{collection}?{query}")[collection.rpartition("/")[2].replace("-", "_")]
 
     def show(self, resource, identifier):
         return self.expect("GET", f"/{COLLECTIONS[resource]}/{identifier}")[resource]

@@ -30,6 +30,7 @@ mod oslo;
 mod ovs;
 mod package;
 mod plugging;
+mod port_options;
 mod script;
 mod socket_activation;
 mod start_and_end;

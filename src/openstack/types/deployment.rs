@@ -1,7 +1,8 @@
-//! What the deployment is made of: agents and API extensions.
+//! What the deployment is made of: agents, API extensions, and the policies that an administrator offers.
 
 use serde::Deserialize;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::{Extra, Resource, or_default};
 
@@ -57,4 +58,24 @@ pub struct Extension {
 impl Resource for Extension {
     const SINGULAR: &'static str = "extension";
     const COLLECTION: &'static str = "extensions";
+}
+
+/// A policy for the quality of service of ports (extension `qos`).
+#[derive(Debug, Clone, Deserialize)]
+pub struct QosPolicy {
+    /// Its id.
+    pub id: Uuid,
+    /// Its name; not unique.
+    #[serde(default, deserialize_with = "or_default")]
+    pub name: String,
+    /// The rest.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+impl Resource for QosPolicy {
+    const SINGULAR: &'static str = "policy";
+    const COLLECTION: &'static str = "policies";
+    const PATH: &'static str = "qos/policies";
+    const NOUN: &'static str = "QoS policy";
 }

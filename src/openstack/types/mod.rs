@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 pub use self::{
-    deployment::{Agent, Extension},
+    deployment::{Agent, Extension, QosPolicy},
     network::Network,
     port::{FixedIp, Port},
     router::{FloatingIp, Router},

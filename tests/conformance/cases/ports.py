@@ -2,7 +2,7 @@
 
 from engine import Range
 from expectations import expect_container_refused, expect_untouched
-from world import check, tags_of
+from world import Skipped, check, tags_of
 
 EXISTING = "kuryr.port.existing"
 
@@ -76,3 +76,77 @@ def case_dual_stack_port(world):
     check(world.port(endpoint)["id"] == port["id"], "another port was made")
     world.stop(endpoint)
     world.eventually(lambda: not world.neutron.show("port", port["id"])["tags"], "the tags are off the port")
+
+
+def need_extension(world, alias):
+    if alias not in {extension["alias"] for extension in world.neutron.expect("GET", "/extensions")["extensions"]}:
+        raise Skipped(f"the cloud has no {alias}")
+
+
+def case_groups_of_a_network_and_of_an_endpoint(world):
+    """`-o neutron.port.security_groups`, and `--driver-opt` of the same name in its place."""
+    web, db = (world.make("security_group", name=f"{name}-{world.number}") for name in ("web", "db"))
+    network = world.network(options={"neutron.port.security_groups": web["name"]})
+    check(world.port(world.start(network))["security_groups"] == [web["id"]], "the network's group is not on the port")
+    given = {"neutron.port.security_groups": f"{web['id']},{db['name']}"}
+    groups = world.port(world.start(network, driver_options=given))["security_groups"]
+    check(sorted(groups) == sorted([web["id"], db["id"]]), f"{groups}")
+
+
+def case_port_by_id(world):
+    """The engine asks for the address before it tells of the port, so that both are given; an error says which."""
+    network, port = prepared(world)
+    given = {"neutron.port.uuid": port["id"]}
+    expect_container_refused(world, network, [address(port)], driver_options=given)
+    endpoint = world.start(network, ip=address(port), driver_options=given)
+    check(world.port(endpoint)["id"] == port["id"], "another port was made")
+    world.stop(endpoint)
+    world.eventually(lambda: not world.neutron.show("port", port["id"])["tags"], "the tags are off the port")
+
+
+def case_quality_of_service(world):
+    need_extension(world, "qos")
+    policies = [world.make("policy", name=f"{name}-{world.number}") for name in ("gold", "silver")]
+    network, port = prepared(world)
+    given = {"neutron.port.qos_policy": policies[0]["name"]}
+    endpoint = world.start(network, ip=address(port), driver_options=given)
+    check(world.port(endpoint)["qos_policy_id"] == policies[0]["id"], "the policy is not on the port")
+    world.stop(endpoint)
+    world.eventually(lambda: not world.neutron.show("port", port["id"])["tags"], "the tags are off the port")
+    check(world.neutron.show("port", port["id"])["qos_policy_id"] is None, "the operator's port keeps the policy")
+    whole = world.network([Range(world.v4(1), world.v4_gateway(1))], options={"neutron.port.qos_policy": policies[1]["id"]})
+    check(world.port(world.start(whole))["qos_policy_id"] == policies[1]["id"], "the network's policy is not on the port")
+
+
+def case_dns_name(world):
+    need_extension(world, "dns-integration")
+    network = world.network()
+    endpoint = world.start(network, driver_options={"neutron.port.dns_name": "web-1"})
+    port = world.port(endpoint)
+    names = {assigned["hostname"] for assigned in port["dns_assignment"]}
+    check(port["dns_name"] == "web-1" and names == {"web-1"}, f"{port['dns_name']}, {names}")
+    same = world.start(world.network([Range(world.v4(1), world.v4_gateway(1))], options={"neutron.port.dns_name": "web-2"}))
+    check(world.port(same)["dns_name"] == "web-2", "the network's name is not on the port")
+
+
+def case_extension_that_is_not_there(world):
+    """The error says which."""
+    aliases = {extension["alias"] for extension in world.neutron.expect("GET", "/extensions")["extensions"]}
+    network = world.network()
+    for option, alias in (("neutron.port.qos_policy", "qos"), ("neutron.port.dns_name", "dns-integration")):
+        if alias not in aliases:
+            expect_container_refused(world, network, [alias], driver_options={option: "web"})
+
+
+def case_port_of_another_project(world):
+    """On its network, with kuryr's user allowed to."""
+    project = "0123456789abcdef0123456789abcdef"
+    parent, subnet = world.operators_network({"cidr": world.v4(), "project_id": project}, project_id=project)
+    fixed = [{"subnet_id": subnet["id"], "ip_address": world.v4_gateway().replace(".0.1", ".0.88")}]
+    port = world.make("port", network_id=parent["id"], name=f"theirs-{world.number}", fixed_ips=fixed, project_id=project)
+    network = world.network([Range(world.v4(), subnet["gateway_ip"])], options={"neutron.net.uuid": parent["id"]})
+    endpoint = world.start(network, ip=address(port))
+    check(world.port(endpoint)["id"] == port["id"], "another port was made")
+    world.stop(endpoint)
+    world.eventually(lambda: not world.neutron.show("port", port["id"])["tags"], "the tags are off the port")
+    expect_untouched(world, "port", port)
