@@ -117,8 +117,9 @@ pub async fn serve(mut config: Config, embedded: Option<ControllerSettings>) -> 
     let hang_up = signal(SignalKind::hangup()).map_err(unheard)?;
     let monitors = monitoring::open(&config.metrics_listen).await?;
     let (stop, stopped) = watch::channel(false);
+    let (finish, finished) = watch::channel(false);
+    let backlog = tokio::spawn(core.clone().run_backlog(finished));
     let mut work = JoinSet::new();
-    work.spawn(core.clone().run_backlog(stopped.clone()));
     work.spawn(core.clone().run_collector(stopped.clone()));
     work.spawn(reload(hang_up, tls, stopped.clone()));
     for listener in listeners {
@@ -145,6 +146,9 @@ pub async fn serve(mut config: Config, embedded: Option<ControllerSettings>) -> 
     let rest = async {
         while work.join_next().await.is_some() {}
         edge.idle().await;
+        // Only now, since calls make promises up to their end.
+        finish.send_replace(true);
+        let _ = backlog.await;
     };
     if tokio::time::timeout(LONGEST_END, rest).await.is_err() {
         tracing::warn!("ending with work half done; the journal knows it and the next start finishes it");

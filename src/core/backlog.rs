@@ -38,33 +38,42 @@ impl Drop for Busy<'_> {
 }
 
 impl Core {
-    /// Works until `stop` turns true; then finishes the tasks that run and leaves the others to the next start.
+    /// Works until `stop` turns true, and then on for as long as there is what can be done at once: the next to serve this host may be a
+    /// kuryr-libnetwork, which reads Neutron and not this journal. Once something has failed by then nothing more is begun; what is left over
+    /// is the next start's.
     pub async fn run_backlog(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let slots = Arc::new(Semaphore::new(TASKS_AT_ONCE));
         let mut running = JoinSet::new();
-        while !*stop.borrow() {
+        let mut gave_up = false;
+        loop {
+            let ending = *stop.borrow();
             let woken = self.backlog.notified();
             tokio::pin!(woken);
             // From here on a promise wakes us even if it comes before we wait.
             woken.as_mut().enable();
-            while let Ok(slot) = slots.clone().try_acquire_owned() {
+            while !(ending && gave_up)
+                && let Ok(slot) = slots.clone().try_acquire_owned()
+            {
                 let Some(task) = self.claim() else { break };
                 let core = self.clone();
                 running.spawn(async move {
-                    core.finish(task).await;
+                    let done = core.finish(task).await;
                     drop(slot);
                     core.backlog.notify_waiters();
+                    done
                 });
+            }
+            if ending && running.is_empty() {
+                break;
             }
             let pause = self.next_due();
             tokio::select! {
                 () = &mut woken => {}
                 () = tokio::time::sleep(pause) => {}
-                _ = stop.changed() => {}
+                _ = stop.changed(), if !ending => {}
+                Some(done) = running.join_next() => gave_up |= ending && !done.unwrap_or(false),
             }
-            while running.try_join_next().is_some() {}
         }
-        while running.join_next().await.is_some() {}
         self.write_what_is_owed().await;
     }
 
@@ -100,19 +109,24 @@ impl Core {
         Some(task)
     }
 
-    async fn finish(&self, task: Task) {
+    /// False when the task has to be done again.
+    async fn finish(&self, task: Task) -> bool {
         let _busy = Busy { core: self, key: task.work.key() };
         let first_try = task.id >= self.first_task && !self.state().retries.contains_key(&task.id);
         let outcome = self.work(&task.work, first_try).await;
-        if outcome.is_ok() {
-            self.commit_at_any_rate(vec![Entry::NoTask(task.id)]).await;
-        }
-        if let Err(error) = outcome {
-            let mut state = self.state();
-            let attempts = state.retries.get(&task.id).map_or(1, |retry| retry.attempts + 1);
-            let pause = (FIRST_RETRY * 2u32.saturating_pow(attempts - 1)).min(LAST_RETRY);
-            state.retries.insert(task.id, Retry { attempts, due: Instant::now() + pause });
-            tracing::warn!(attempts, again_in = ?pause, "could not {}: {error}", task.work.describe());
+        match outcome {
+            Ok(()) => {
+                self.commit_at_any_rate(vec![Entry::NoTask(task.id)]).await;
+                true
+            }
+            Err(error) => {
+                let mut state = self.state();
+                let attempts = state.retries.get(&task.id).map_or(1, |retry| retry.attempts + 1);
+                let pause = (FIRST_RETRY * 2u32.saturating_pow(attempts - 1)).min(LAST_RETRY);
+                state.retries.insert(task.id, Retry { attempts, due: Instant::now() + pause });
+                tracing::warn!(attempts, again_in = ?pause, "could not {}: {error}", task.work.describe());
+                false
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! The journal is lost or damaged while containers run: what this host has in Neutron is taken up again as the engine names it.
 
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
 use ipnet::IpNet;
 use kuryr::{
@@ -156,6 +156,43 @@ async fn a_pool_that_the_python_on_two_hosts_made_goes_with_its_network() {
     two.remove(&id('b'), &pools_two).await;
     one.remove(&id('a'), &pools_one).await;
     assert_eq!((cloud.objects().await, one.left(), two.left()), (before, 0, 0));
+}
+
+/// Whoever serves the host next may be a kuryr-libnetwork, which has only what is in Neutron.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_ends_leaves_all_that_it_promised_in_neutron() {
+    let cloud = Cloud::start().await;
+    let before = cloud.objects().await;
+    let host = cloud.host("one");
+    let pools = host.network(&id('a'), &["10.0.0.0/24"]).await;
+    let containers: Vec<char> = ('0'..='9').collect();
+    for container in &containers {
+        host.run(&id('a'), &id(*container), &pools[0]).await;
+    }
+    host.stop().await;
+    let tags = |mut tags: Vec<String>| {
+        tags.sort();
+        tags
+    };
+    let found: BTreeSet<Vec<String>> = cloud.ports().await.into_iter().map(|port| tags(port.tags)).collect();
+    let halves =
+        |id: String| vec!["compute:kuryr".into(), format!("kuryr.net.uuid.lh:{}", &id[..32]), format!("kuryr.net.uuid.uh:{}", &id[32..])];
+    let wanted: BTreeSet<Vec<String>> = containers.iter().map(|container| tags(halves(id(*container).as_str().to_owned()))).collect();
+    assert_eq!(found, wanted);
+
+    // The other way round: what is to go is gone with the daemon.
+    let host = cloud.host("one");
+    for port in cloud.ports().await {
+        let address = port.fixed_ips[0].ip_address;
+        let endpoint = containers.iter().map(|container| id(*container)).find(|id| port.device_id == id.as_str()).unwrap();
+        host.core.leave(&id('a'), &endpoint).await.unwrap();
+        host.core.delete_endpoint(&id('a'), &endpoint).await.unwrap();
+        host.core.release_address(&pools[0].id.to_string(), address).await.unwrap();
+    }
+    host.core.release_pool(&pools[0].id.to_string()).await.unwrap();
+    host.core.delete_network(&id('a')).await.unwrap();
+    host.stop().await;
+    assert_eq!((cloud.objects().await, taps()), (before, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
