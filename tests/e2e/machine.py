@@ -4,12 +4,21 @@ import json
 import os
 import pathlib
 import subprocess
+import sys
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 REPO = HERE.parent.parent
+sys.path.insert(0, str(REPO / "tools/lab.d"))
+sys.dont_write_bytecode = True
+
+import places  # noqa: E402
+import roots  # noqa: E402
+
 BINARY = os.environ.get("KURYR_BINARY", str(REPO / "target/release/kuryr"))
 IMAGE = "busybox-e2e"
+V4 = ("--subnet", "10.0.0.0/16", "--gateway", "10.0.0.1", "--ip-range", "10.0.0.0/24")
+V6 = ("--ipv6", "--subnet", "fd00:10::/64", "--gateway", "fd00:10::1")
 SOCKET = "/run/docker/plugins/kuryr.sock"
 
 
@@ -28,15 +37,25 @@ def of_the_network(port):
 
 
 class Machine:
-    def __init__(self, name):
+    """A node of this name. `engine` is a version of tools/lab's Docker engines; without one it is the machine's own."""
+
+    def __init__(self, name, engine=None):
         self.name = name
         self.daemon = None
         self.log = pathlib.Path(f"/var/tmp/kuryr-node.{name}/kuryr.log")
+        self.environment = dict(os.environ)
+        if engine:
+            root = roots.ensure(f"{places.SUITE_OF_DOCKER[engine]}-engine", print)
+            self.environment["KURYR_NODE_ENGINE"] = str(root)
 
     # The node and what runs on it
 
+    def node(self, action, *arguments):
+        subprocess.run([HERE / "node", action, self.name, *arguments], check=True, stdin=subprocess.DEVNULL, env=self.environment)
+
     def up(self):
-        subprocess.run([HERE / "node", "up", self.name], check=True, stdin=subprocess.DEVNULL)
+        self.node("up")
+        self.engine = tuple(int(number) for number in self.docker("version", "--format", "{{.Server.Version}}").split(".")[:2])
         self.make_image()
         self.start_kuryr()
         self.at_first = self.made_in_neutron()
@@ -44,7 +63,14 @@ class Machine:
     def down(self):
         if self.daemon:
             self.kill_kuryr()
-        subprocess.run([HERE / "node", "down", self.name], check=True, stdin=subprocess.DEVNULL)
+        self.node("down")
+
+    def reboot(self):
+        """The node loses its power, and starts again with kuryr before Docker, as the units have it."""
+        self.node("reboot")
+        self.daemon.wait(10)
+        self.start_kuryr()
+        self.start_dockerd()
 
     def command(self, *arguments):
         return [str(HERE / "node"), "run", self.name, *arguments]
@@ -63,8 +89,18 @@ class Machine:
             return True
 
     def docker(self, *arguments, deadline=90):
-        # The client of the engine's own package: a newer one in PATH sends what an old engine refuses.
-        return self.run("/usr/bin/docker", *arguments, deadline=deadline)
+        return self.run("docker", *arguments, deadline=deadline)
+
+    def start_dockerd(self, *options):
+        self.node("docker", *options)
+
+    def end_dockerd(self, signal="TERM"):
+        self.run("pkill", f"-{signal}", "--exact", "dockerd")
+        self.await_(lambda: self.fails("pgrep", "--exact", "dockerd"), f"dockerd ends by SIG{signal}", 60)
+
+    def restart_dockerd(self, *options):
+        self.end_dockerd()
+        self.start_dockerd(*options)
 
     def make_image(self):
         self.run("sh", "-c", f"""set -e; d=$(mktemp -d); mkdir $d/bin; cp "$(command -v busybox)" $d/bin/busybox
@@ -180,7 +216,7 @@ class Machine:
         return json.loads(self.docker("container", "inspect", name))[0]["NetworkSettings"]["Networks"][network]
 
     def reaches(self, container, address):
-        return not self.fails("/usr/bin/docker", "exec", container, "ping", "-c", "1", "-W", "3", address)
+        return not self.fails("docker", "exec", container, "ping", "-c", "1", "-W", "3", address)
 
     def expect_reach(self, container, address):
         self.await_(lambda: self.reaches(container, address), f"{container} reaches {address}", 10)
@@ -199,7 +235,7 @@ class Machine:
         networks = self.docker("network", "ls", "--filter", "driver=kuryr", "--quiet").split()
         for network in networks:
             # The engine answers for a container that is gone, and counts its endpoint down a moment later without a word.
-            self.await_(lambda: not self.fails("/usr/bin/docker", "network", "rm", network), "the engine lets its network go")
+            self.await_(lambda: not self.fails("docker", "network", "rm", network), "the engine lets its network go")
         self.expect_nothing_left()
         self.await_(lambda: not self.rows("journal.db", "SELECT kind, id FROM record"), "the journal is empty", 30)
         self.await_(lambda: self.made_in_neutron() == self.at_first, "Neutron holds what it held before", 30)
