@@ -123,6 +123,13 @@ const KNOWN: &[Extension] = &[
         "Expose functions for quotas management per tenant",
     ),
     extension(
+        "revision-if-match",
+        "networks",
+        "If-Match constraints based on revision_number",
+        "2016-12-11T00:00:00-00:00",
+        "A change is done only at the revision that its If-Match names.",
+    ),
+    extension(
         "router",
         "routers",
         "Neutron L3 Router",

@@ -159,8 +159,12 @@ async fn item(
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let id = id.strip_suffix(".json").unwrap_or(&id).to_owned();
+    let revision = wanted_revision(&headers)?;
     run(controller, headers, matches!(method, Method::PUT | Method::DELETE), move |call| {
         let resource = resource(&name)?;
+        if let Some(wanted) = revision.filter(|_| method != Method::GET) {
+            check_revision(call, resource, &id, wanted)?;
+        }
         match method {
             Method::PUT => Ok((StatusCode::OK, Some(resource.put(call, &id, body_object(&body)?)?), resource.collection)),
             Method::DELETE => {
@@ -171,6 +175,22 @@ async fn item(
         }
     })
     .await
+}
+
+/// The revision that an `If-Match` ties a change to (`neutron/services/revisions/revision_plugin.py`).
+fn wanted_revision(headers: &HeaderMap) -> Result<Option<i64>, ApiError> {
+    let Some(value) = headers.get("if-match") else { return Ok(None) };
+    let number = value.to_str().ok().and_then(|text| text.strip_prefix("revision_number=")).and_then(|text| text.parse().ok());
+    number.map(Some).ok_or_else(|| ApiError::bad_request("HTTPBadRequest", "Badly formed If-Match header: only revision_number=N is known"))
+}
+
+fn check_revision(call: &Call<'_>, resource: &Resource, id: &str, wanted: i64) -> Result<(), ApiError> {
+    let now = resource.find(call, id)?.get("revision_number").and_then(Value::as_i64).unwrap_or_default();
+    if now == wanted {
+        return Ok(());
+    }
+    let message = format!("Constrained to {wanted}, but current revision is {now}");
+    Err(ApiError { status: StatusCode::PRECONDITION_FAILED, kind: "RevisionNumberConstraintFailed", message })
 }
 
 /// Runs `work` for an authenticated caller in one transaction; it gives status, body and the collection it touched.

@@ -283,15 +283,19 @@ impl Core {
         changed.map(|()| ip).ok_or_else(|| given_back(port.id))
     }
 
-    /// A restarted container with `--ip` asks for an address whose port waits to be removed: it gets that port back.
+    /// A restarted container with `--ip` asks for an address whose port waits to be removed: it gets that port back. Where a start waits for its
+    /// port to be ACTIVE it waits for the removal and gets a new one, since the old one may still be ACTIVE for the link that is gone.
     async fn take_back(&self, subnet: &Subnet, ip: IpAddr) -> Result<bool, Error> {
         loop {
             let settled = self.backlog.notified();
             let claimed = {
                 let mut state = self.state();
                 let Some((task, port)) = state.retiring(subnet.pool, ip).map(|(task, port)| (task, port.clone())) else { return Ok(false) };
+                if self.settings.vif_plugging_is_fatal && state.retries.contains_key(&task) {
+                    return Ok(false);
+                }
                 // False when its removal is under way and cannot be called off any more.
-                state.busy.insert(port.id).then_some((task, port))
+                (!self.settings.vif_plugging_is_fatal && state.busy.insert(port.id)).then_some((task, port))
             };
             let Some((task, mut port)) = claimed else {
                 settled.await;

@@ -40,6 +40,9 @@ impl Core {
         if let Some(mac) = request.mac.filter(|mac| *mac != port.mac) {
             self.change_mac(port.id, network.neutron, mac).await?;
         }
+        if self.settings.vif_plugging_is_fatal && port.existing && port.endpoint.is_none() {
+            self.await_left(port.id).await?;
+        }
         let mut claimed = None;
         let dress = self.promise(Work::DressPort { port: port.id, endpoint: request.endpoint.clone() });
         self.change_port(port.id, |_, mut port| {

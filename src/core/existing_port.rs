@@ -239,22 +239,8 @@ impl Core {
         if port.exposing {
             self.conceal(port.id).await?;
         }
-        let found = match self.neutron.show::<openstack::Port>(port.id).await {
-            Err(error) if error.is_not_found() => return Ok(()),
-            outcome => outcome?,
-        };
-        if !found.host_id.is_empty() && found.host_id != self.settings.host {
-            tracing::info!(port = %port.id, host = found.host_id, "left as it is, since another host has it by now");
-            return Ok(());
-        }
-        let mut body = port.changed.clone();
-        let mac = body.remove("mac_address");
-        body.extend([("device_owner".to_owned(), json!("")), ("binding:host_id".to_owned(), json!(""))]);
-        body.retain(|field, value| !equal(&field_of(&found, field), value));
-        if !body.is_empty() {
-            gone(self.neutron.update_at::<openstack::Port>(port.id, found.revision_number, &body).await)?;
-        }
-        if let Some(mac) = mac.filter(|mac| *mac != json!(found.mac_address)) {
+        let Some((found, mac)) = self.unbind_existing(port).await? else { return Ok(()) };
+        if let Some(mac) = mac {
             // Only when it is bound to no host any more.
             gone(self.neutron.update::<openstack::Port>(port.id, &json!({"mac_address": mac})).await)?;
         }
@@ -266,23 +252,56 @@ impl Core {
         Ok(())
     }
 
+    /// Takes host, owner and what kuryr changed off a port, and gives it back as it was read, with the MAC that it is still to get; none when
+    /// there is nothing to do any more.
+    async fn unbind_existing(&self, port: &Port) -> Result<Option<(openstack::Port, Option<Value>)>, Error> {
+        loop {
+            let found = match self.neutron.show::<openstack::Port>(port.id).await {
+                Err(error) if error.is_not_found() => return Ok(None),
+                outcome => outcome?,
+            };
+            if !found.host_id.is_empty() && found.host_id != self.settings.host {
+                tracing::info!(port = %port.id, host = found.host_id, "left as it is, since another host has it by now");
+                return Ok(None);
+            }
+            let mut body = port.changed.clone();
+            let mac = body.remove("mac_address").filter(|mac| *mac != json!(found.mac_address));
+            body.extend([("device_owner".to_owned(), json!("")), ("binding:host_id".to_owned(), json!(""))]);
+            body.retain(|field, value| !equal(&field_of(&found, field), value));
+            if body.is_empty() {
+                return Ok(Some((found, mac)));
+            }
+            match self.neutron.update_at::<openstack::Port>(port.id, found.revision_number, &body).await {
+                Err(error) if error.is_outdated() => {}
+                outcome => {
+                    gone(outcome)?;
+                    return Ok(Some((found, mac)));
+                }
+            }
+        }
+    }
+
     /// Writes down what a port had before kuryr adds `added` to its addresses, and adds them.
     pub(super) async fn add_addresses(&self, port: &Port, added: &[Address]) -> Result<Port, Error> {
-        let found = self.neutron.show::<openstack::Port>(port.id).await?;
         let fixed_ip = |address: &Address| json!({"subnet_id": address.subnet, "ip_address": address.ip});
-        let mut fixed_ips: Vec<Value> = found.fixed_ips.iter().map(|fixed| json!(fixed)).collect();
-        let before = json!(fixed_ips);
-        fixed_ips.extend(added.iter().map(fixed_ip).filter(|fixed| !found.fixed_ips.iter().any(|known| json!(known) == *fixed)));
-        let mut changed = None;
-        self.change_port(port.id, |_, mut now| {
-            now.changed.entry("fixed_ips").or_insert(before);
-            changed = Some(now.clone());
-            Ok(vec![Entry::Port(now)])
-        })
-        .await?;
-        let changed = changed.ok_or_else(|| given_back(port.id))?;
-        self.neutron.update_at::<openstack::Port>(port.id, found.revision_number, &json!({"fixed_ips": fixed_ips})).await?;
-        Ok(changed)
+        loop {
+            let found = self.neutron.show::<openstack::Port>(port.id).await?;
+            let before = json!(found.fixed_ips);
+            let new = added.iter().filter(|address| !found.fixed_ips.iter().any(|fixed| fixed.ip_address == address.ip));
+            let fixed_ips: Vec<Value> = found.fixed_ips.iter().map(|fixed| json!(fixed)).chain(new.map(fixed_ip)).collect();
+            let mut changed = None;
+            self.change_port(port.id, |_, mut now| {
+                now.changed.entry("fixed_ips").or_insert(before);
+                changed = Some(now.clone());
+                Ok(vec![Entry::Port(now)])
+            })
+            .await?;
+            let changed = changed.ok_or_else(|| given_back(port.id))?;
+            match self.neutron.update_at::<openstack::Port>(port.id, found.revision_number, &json!({"fixed_ips": fixed_ips})).await {
+                Err(error) if error.is_outdated() => {}
+                outcome => return Ok(outcome.map(|_| changed)?),
+            }
+        }
     }
 }
 

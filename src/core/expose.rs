@@ -36,11 +36,7 @@ impl Core {
 
     /// Makes the group with its rules, or completes one of an earlier try, and puts it on the port.
     pub(super) async fn expose(&self, port: Uuid, exposed: &BTreeSet<ExposedPort>) -> Result<(), Error> {
-        let now = match self.neutron.show::<openstack::Port>(port).await {
-            Ok(now) => now,
-            Err(error) if error.is_not_found() => return self.remove_exposing_groups(port).await,
-            Err(error) => return Err(error.into()),
-        };
+        let Some(now) = self.port_if_there(port).await? else { return self.remove_exposing_groups(port).await };
         let name = naming::exposing_group(port);
         let group = match self.neutron.list::<SecurityGroup>(&[("name", &name)]).await?.into_iter().next() {
             Some(group) => group,
@@ -56,11 +52,33 @@ impl Core {
                 }
             }
         }
-        if !now.security_groups.contains(&group.id) {
-            let groups: Vec<Uuid> = [group.id].into_iter().chain(now.security_groups).collect();
-            self.neutron.update::<openstack::Port>(port, &json!({"security_groups": groups})).await?;
+        self.change_groups(now, |groups| [group.id].into_iter().chain(groups.into_iter().filter(|other| *other != group.id)).collect())
+            .await
+    }
+
+    async fn port_if_there(&self, port: Uuid) -> Result<Option<openstack::Port>, Error> {
+        match self.neutron.show::<openstack::Port>(port).await {
+            Ok(now) => Ok(Some(now)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
         }
-        Ok(())
+    }
+
+    /// Changes the groups of a port as they are: when others change them at the same moment, as they are then.
+    async fn change_groups(&self, mut now: openstack::Port, change: impl Fn(Vec<Uuid>) -> Vec<Uuid>) -> Result<(), Error> {
+        loop {
+            let wanted = change(now.security_groups.clone());
+            if wanted.len() == now.security_groups.len() {
+                return Ok(());
+            }
+            match self.neutron.update_at::<openstack::Port>(now.id, now.revision_number, &json!({"security_groups": wanted})).await {
+                Err(error) if error.is_outdated() => match self.port_if_there(now.id).await? {
+                    Some(again) => now = again,
+                    None => return Ok(()),
+                },
+                outcome => return gone(outcome),
+            }
+        }
     }
 
     /// Takes the group off a port that stays, and removes it.
@@ -69,15 +87,8 @@ impl Core {
         if groups.is_empty() {
             return Ok(());
         }
-        match self.neutron.show::<openstack::Port>(port).await {
-            Ok(now) => {
-                let others: Vec<Uuid> = now.security_groups.iter().filter(|group| !groups.contains(group)).copied().collect();
-                if others != now.security_groups {
-                    gone(self.neutron.update::<openstack::Port>(port, &json!({"security_groups": others})).await)?;
-                }
-            }
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(error.into()),
+        if let Some(now) = self.port_if_there(port).await? {
+            self.change_groups(now, |has| has.into_iter().filter(|group| !groups.contains(group)).collect()).await?;
         }
         self.remove_groups(groups).await
     }

@@ -167,6 +167,27 @@ async fn networks_live_from_create_to_delete() {
 }
 
 #[tokio::test]
+async fn a_change_tied_to_a_revision_is_done_at_that_one_only() {
+    let cloud = Cloud::start().await;
+    let admin = cloud.admin().await;
+    let (_, made) = cloud.call(&admin, Method::POST, NETWORKS, json!({"network": {"name": "a"}})).await;
+    let path = format!("{}{NETWORKS}/{}", cloud.base, made["network"]["id"].as_str().unwrap());
+    for (method, condition, status, kind) in [
+        (Method::PUT, "revision_number=0", 200, None),
+        (Method::PUT, "revision_number=0", 412, Some("RevisionNumberConstraintFailed")),
+        (Method::DELETE, "revision_number=7", 412, Some("RevisionNumberConstraintFailed")),
+        (Method::PUT, "1", 400, Some("HTTPBadRequest")),
+        (Method::DELETE, "revision_number=1", 204, None),
+    ] {
+        let request = cloud.client.request(method.clone(), &path).header("x-auth-token", &admin).header("if-match", condition);
+        let reply = request.json(&json!({"network": {"name": "b"}})).send().await.unwrap();
+        assert_eq!(reply.status().as_u16(), status, "{method} {condition}");
+        let body: Value = serde_json::from_slice(&reply.bytes().await.unwrap()).unwrap_or_default();
+        assert_eq!(body["NeutronError"]["type"].as_str(), kind);
+    }
+}
+
+#[tokio::test]
 async fn tags_are_set_added_found_and_removed() {
     let cloud = Cloud::start().await;
     let admin = cloud.admin().await;

@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use kuryr::openstack::SecurityGroup;
+use kuryr::openstack::{Port, SecurityGroup};
 use serde_json::{Value, json};
 
-use crate::host::{Cloud, Host, Plugin, core_settings, endpoint, id};
+use crate::host::{Cloud, Host, Plugin, Trouble, core_settings, endpoint, id};
 
 async fn groups(cloud: &Cloud) -> Vec<SecurityGroup> {
     let mut groups = cloud.neutron.list::<SecurityGroup>(&[]).await.unwrap();
@@ -87,6 +87,32 @@ async fn what_a_container_exposed_is_not_its_successors_at_the_same_address() {
     host.core.release_address(&pool, address.addr()).await.unwrap();
     host.remove(&id('a'), &pools).await;
     assert_eq!((host.left(), groups(&cloud).await.len(), cloud.ports().await.len()), (0, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_that_others_change_at_the_same_moment_are_kept() {
+    let cloud = Cloud::start().await;
+    let host = cloud.host("one");
+    let pools = host.network(&id('a'), &["10.0.0.0/24"]).await;
+    let address = host.address(&pools[0], None).await.unwrap();
+    host.core.create_endpoint(endpoint(&id('a'), &id('b'), Some(address), None)).await.unwrap();
+    host.core.backlog_settled().await;
+    let (port, groups_before) = (cloud.ports().await[0].id, cloud.ports().await[0].security_groups.clone());
+    let theirs: SecurityGroup = cloud.neutron.create(&json!({"name": "theirs"})).await.unwrap();
+    // The answer to what kuryr reads is held back until the operator has changed the port.
+    cloud.trouble("GET", "/ports/", Trouble::Late);
+    let plugin = plugin(&host);
+    let joining = join(&plugin, 'a', 'b', &[(6, 80)]);
+    let changing = async {
+        cloud.held(1).await;
+        cloud.neutron.update::<Port>(port, &json!({"security_groups": [theirs.id]})).await.unwrap();
+        cloud.mend();
+    };
+    tokio::join!(joining, changing);
+    host.core.backlog_settled().await;
+    let exposing = groups(&cloud).await[0].id;
+    assert_eq!(cloud.ports().await[0].security_groups.iter().collect::<BTreeSet<_>>(), [exposing, theirs.id].iter().collect());
+    assert_ne!(groups_before, [theirs.id]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -95,6 +95,29 @@ fn every_recorded_request_decodes() {
     assert_eq!(missing, [&"NetworkDriver.DiscoverDelete"], "calls that no recording has");
 }
 
+#[test]
+fn exposed_ports_are_read_from_the_calls_of_every_engine() {
+    let mut seen = BTreeSet::new();
+    for (place, name, request, _) in captures() {
+        let listed = request["Options"]["com.docker.network.endpoint.exposedports"].as_array().cloned().unwrap_or_default();
+        let listed: BTreeSet<_> = listed.iter().map(|port| (port["Proto"].as_u64().unwrap(), port["Port"].as_u64().unwrap())).collect();
+        let (Ok(Call::Join(read)) | Ok(Call::Program(read))) = decode(&name, &request) else { continue };
+        let read: BTreeSet<_> = read.exposed.iter().map(|port| (u64::from(port.protocol), u64::from(port.port))).collect();
+        assert_eq!(read, listed, "{place}");
+        if !listed.is_empty() {
+            seen.insert((
+                place.split('-').nth(1).unwrap().trim_end_matches(|c: char| !c.is_ascii_digit()).chars().take(5).collect::<String>(),
+                name,
+            ));
+        }
+    }
+    let engines = ["20.10", "26.1.", "28.5."].map(str::to_owned);
+    let all: Vec<_> = seen.iter().filter(|(_, name)| name == "NetworkDriver.Join").map(|(engine, _)| engine.clone()).collect();
+    assert!(engines.iter().all(|engine| all.iter().any(|seen| seen.starts_with(engine.trim_end_matches('.')))), "{seen:?}");
+    let programmed = seen.iter().filter(|(_, name)| name == "NetworkDriver.ProgramExternalConnectivity").count();
+    assert!(programmed >= 3, "{seen:?}");
+}
+
 /// For each call the keys of the stub's successful replies and their JSON types.
 fn accepted() -> BTreeMap<String, BTreeMap<String, &'static str>> {
     let mut accepted: BTreeMap<String, BTreeMap<String, &'static str>> = BTreeMap::new();

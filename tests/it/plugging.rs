@@ -20,7 +20,11 @@ use kuryr::{
 };
 use tokio::net::TcpListener;
 
-use crate::host::{Cloud, core_settings, endpoint, id, taps};
+use crate::host::{Cloud, Trouble, core_settings, endpoint, id, taps};
+
+/// A port that is bound here and ACTIVE.
+const ACTIVE: &str = r#"{"port": {"id": "00000000-0000-4000-8000-000000000001", "mac_address": "fa:16:3e:00:00:01", "status": "ACTIVE",
+    "admin_state_up": true, "device_owner": "compute:kuryr", "device_id": "zun", "binding:host_id": "here", "binding:vif_type": "bridge"}}"#;
 
 /// Settings with which a start waits for its port, at most so long.
 fn waiting(limit: Duration) -> Settings {
@@ -62,6 +66,42 @@ async fn a_start_without_an_agent_fails_after_few_questions_and_leaves_nothing()
     host.remove_container(&network, &container, &pools[0], address).await;
     assert!(cloud.ports().await.is_empty());
     assert_eq!(taps(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_does_not_go_by_what_the_port_was_before() {
+    let cloud = Cloud::start().await;
+    let host = cloud.host_with("one", cloud.neutron.clone(), waiting(Duration::from_millis(800)));
+    let datapath = cloud.controller.start_datapath().unwrap();
+    let network = id('a');
+    let pools = host.network(&network, &["10.0.0.0/24"]).await;
+    let first = host.address(&pools[0], Some("10.0.0.7")).await.unwrap();
+    let on = cloud.ports().await[0].network_id;
+    let body = serde_json::json!({"network_id": on, "name": "theirs", "fixed_ips": [{"ip_address": "10.0.0.88"}]});
+    let existing: Port = cloud.neutron.create(&body).await.unwrap();
+    let second = host.address(&pools[0], Some("10.0.0.88")).await.unwrap();
+    for (container, address) in [('b', first), ('c', second)] {
+        host.core.create_endpoint(endpoint(&network, &id(container), Some(address), None)).await.unwrap();
+        host.join(&network, &id(container)).await.unwrap();
+    }
+    // From now on nobody wires a port, nor notices that an interface is gone.
+    tokio::task::block_in_place(|| drop(datapath));
+    for (container, address) in [('b', first), ('c', second)] {
+        host.core.delete_endpoint(&network, &id(container)).await.unwrap();
+        host.core.release_address(&pools[0].id.to_string(), address.addr()).await.unwrap();
+    }
+    let again = host.address(&pools[0], Some("10.0.0.7")).await.unwrap();
+    host.core.create_endpoint(endpoint(&network, &id('d'), Some(again), None)).await.unwrap();
+    let error = host.join(&network, &id('d')).await.unwrap_err();
+    assert!(matches!(error, Error::NotActive { .. }), "{error}");
+    // What the controller does by itself when the binding is taken off, another cloud leaves to its agent.
+    host.address(&pools[0], Some("10.0.0.88")).await.unwrap();
+    cloud.trouble("GET", "/ports/", Trouble::Answer(200, ACTIVE));
+    let error = host.core.create_endpoint(endpoint(&network, &id('e'), Some(second), None)).await.unwrap_err().to_string();
+    assert!(error.contains("before the container had its interface"), "{error}");
+    cloud.mend();
+    host.core.create_endpoint(endpoint(&network, &id('e'), Some(second), None)).await.unwrap();
+    assert_eq!(cloud.neutron.show::<Port>(existing.id).await.unwrap().device_id, id('e').as_str());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -189,8 +189,30 @@ def case_exposed_ports(world):
     world.eventually(lambda: not world.neutron.list("security_group", name=group), "the group is gone")
 
 
-def opened(world, group):
-    """Protocol and ports that the groups of this name let in by IPv4."""
+def case_exposed_ports_of_both_families(world):
+    """Each run of ports and each protocol with a rule for each family of the port."""
+    network = world.network(world.ranges(v6=True))
+    endpoint = world.start(network, exposed=[(132, 9), (6, 8081), (6, 8080), (17, 53), (6, 8082), (6, 443)])
+    group = f"{world.port(endpoint)['id']}-exposed_ports"
+    wanted = {("tcp", 443, 443), ("tcp", 8080, 8082), ("udp", 53, 53), ("sctp", 9, 9)}
+    for family in ("IPv4", "IPv6"):
+        world.eventually(lambda family=family: opened(world, group, family) == wanted, f"the group {group} opens {wanted} by {family}")
+
+
+def case_exposed_ports_without_a_revoke(world):
+    """An engine that was killed never revokes; the endpoint's end is enough."""
+    network = world.network()
+    endpoint = world.start(network, exposed=[(6, 80)])
+    group = f"{world.port(endpoint)['id']}-exposed_ports"
+    world.eventually(lambda: opened(world, group) == {("tcp", 80, 80)}, "the port is open")
+    endpoint.tell(True, "NetworkDriver.DeleteEndpoint")
+    endpoint.release_addresses(strict=True)
+    world.endpoints.remove(endpoint)
+    world.eventually(lambda: not world.neutron.list("security_group", name=group), "the group is gone")
+
+
+def opened(world, group, family="IPv4"):
+    """Protocol and ports that the groups of this name let in by a family."""
     rules = [rule for found in world.neutron.list("security_group", name=group) for rule in found["security_group_rules"]]
-    ingress = [rule for rule in rules if rule["direction"] == "ingress" and rule["ethertype"] == "IPv4"]
+    ingress = [rule for rule in rules if rule["direction"] == "ingress" and rule["ethertype"] == family]
     return {(rule["protocol"], rule["port_range_min"], rule["port_range_max"]) for rule in ingress}
