@@ -1,4 +1,4 @@
-"""What the Python kuryr-libnetwork (17, on a Neutron with tags) does not do: case → why. A case of PYTHON_FAULTS that passes is an error.
+"""What the Python kuryr-libnetwork (18, on a Neutron with tags) does not do: case → why. A case of PYTHON_FAULTS that passes is an error.
 
 Each was seen on the linuxbridge cloud of tools/lab. PYTHON_RACES are lost sometimes only; they may end either way.
 """

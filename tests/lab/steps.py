@@ -1,8 +1,11 @@
 """What the suite does on a cloud: functions `step_…` of the cloud's name, each upon a lab that is up, with our plugin or the Python's."""
 
-import json
+import configparser
+import re
 import subprocess
+import sys
 
+import book
 from lab import HOSTS, REPO, docker, eventually, expect_nothing_of_kuryr, lab, on, openstack, up
 
 CONTAINERS = ("kuryr-c1", "kuryr-c2")
@@ -126,15 +129,72 @@ def expect_running(hosts):
         assert docker(host, "container", "inspect", "--format", "{{.State.Running}}", container).strip() == "true", f"{container} has ended"
 
 
+def unwired():
+    ports = openstack("port", "list", "--device-owner", "compute:kuryr")
+    return [port for port in ports if port["Status"] != "ACTIVE"]
+
+
 def expect_ping(host, container, there):
     """Once the agents have wired the ports, which they do behind the start."""
-
-    def unwired():
-        ports = openstack("port", "list", "--device-owner", "compute:kuryr")
-        return [port for port in ports if port["Status"] != "ACTIVE"]
-
     eventually(unwired, "all containers' ports are ACTIVE")
     docker(host, "exec", container, "ping", "-c", "3", there)
+
+
+# docs/install.md
+
+
+def step_book(cloud):
+    """What docs/install.md has an operator type and write, as far as a node of the lab can do it: `apt` and `systemctl` aside."""
+    if cloud == "ovn":
+        for line in book.commands(book.OVN, "ovs-vsctl"):
+            on(HOSTS[0], "sh", "-c", line)
+        return
+    assert cloud == "linuxbridge", "docs/install.md tells of linuxbridge and OVN"
+    for host in ("controller", *HOSTS):
+        installed = on(host, "dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n").splitlines()
+        missing = {package for package in book.packages(book.LINUXBRIDGE) if f"{package} installed" not in installed}
+        assert not missing, f"docs/install.md has {missing} installed, {host} has not"
+    in_effect = configured("controller") | configured(HOSTS[0])
+    told = book.settings(book.LINUXBRIDGE) | {(s, key, value.replace("ADMIN_PASSWORD", "pass")) for s, key, value in book.settings(book.KURYR)}
+    assert told <= in_effect, f"docs/install.md has settings that the lab has not: {told - in_effect}"
+    for line in book.commands(book.KURYR, "curl"):
+        assert on(HOSTS[0], "sh", "-c", f"{line} --silent --fail"), f"nothing answers {line}"
+    first_network()
+    subprocess.run([sys.executable, REPO / "tests/lab/book.py"], stdin=subprocess.DEVNULL, check=True)
+
+
+def configured(host):
+    """(section, key, value) of the cloud's and kuryr's files on the host."""
+    files = "/etc/neutron/neutron.conf /etc/neutron/plugins/ml2/ml2_conf.ini /etc/neutron/plugins/ml2/linuxbridge_agent.ini /etc/kuryr/kuryr.conf"
+    found = set()
+    for file in files.split():
+        parser = configparser.ConfigParser(interpolation=None, strict=False, default_section="")
+        # What a package brought and the lab did not write has settings of no section, too.
+        parser.read_string(on(host, "sh", "-c", f"[ ! -e {file} ] || cat {file}"))
+        found |= {(section, key, value) for section in parser.sections() for key, value in parser.items(section)}
+    return found
+
+
+def first_network():
+    """The section's commands in their order: on the first host, the controller, the second host."""
+    known = {}
+    for line in book.commands(book.FIRST_NETWORK, "docker", "openstack"):
+        for name, value in known.items():
+            line = line.replace(name, value)
+        if line.startswith("openstack"):
+            known["uuid=ID"] = f"uuid={on('controller', 'sh', '-c', f'. /root/keystonerc_admin; {line}').strip()}"
+            continue
+        if "ping" in line:
+            eventually(unwired, "all containers' ports are ACTIVE")
+        printed = on(HOSTS[bool("uuid=ID" in known)], "sh", "-c", line)
+        if addresses := re.findall(r"inet (10\.0\.0\.\d+)/24", printed):
+            known["ADDRESS_OF_C1"] = addresses[0]
+    assert "0% packet loss" in printed and "100% packet loss" not in printed, printed
+    for host, container in zip(HOSTS, ("c1", "c2")):
+        docker(host, "rm", "--force", container)
+    for host in reversed(HOSTS):
+        docker(host, "network", "rm", NETWORK)
+    expect_nothing_of_kuryr("of docs/install.md's first network")
 
 
 # The other suites, on this lab

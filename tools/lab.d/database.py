@@ -5,17 +5,25 @@ from places import NAME, PASSWORD
 SCHEMAS = ("keystone", "neutron")
 
 
-def start_database(node):
+def start_mariadb(node, *options):
     node.file("/run/mysqld").mkdir(exist_ok=True)
     node.run("chown", "mysql:", "/run/mysqld")
     # Nobody needs the data after a power failure.
-    fast = ["--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", "--sync-binlog=0", "--skip-name-resolve"]
-    node.launch("mariadb", "mariadbd", "--user=mysql", "--bind-address=127.0.0.1", "--max-connections=1000", *fast)
+    fast = ["--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", "--sync-binlog=0"]
+    node.launch("mariadb", "mariadbd", "--user=mysql", "--bind-address=127.0.0.1", "--max-connections=1000", *fast, *options)
     node.await_service("mariadb", 120, "mariadb-admin", "ping")
+
+
+def start_database(node):
+    start_mariadb(node, "--skip-name-resolve")
     for schema in SCHEMAS:
         node.run("mariadb", "--execute", f"""CREATE DATABASE IF NOT EXISTS {schema};
             GRANT ALL ON {schema}.* TO '{schema}'@'localhost' IDENTIFIED BY '{PASSWORD}';
             GRANT ALL ON {schema}.* TO '{schema}'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'""")
+    start_memcached(node)
+
+
+def start_memcached(node):
     node.launch("memcached", "memcached", "-u", "memcache", "-l", "127.0.0.1")
 
 
@@ -39,7 +47,8 @@ def database_url(schema):
     return f"mysql+pymysql://{schema}:{PASSWORD}@127.0.0.1/{schema}?charset=utf8"
 
 
-def start_messages(node):
+def start_rabbitmq(node):
+    """Returns what runs a command of rabbitmqctl there."""
     environment = {
         "RABBITMQ_NODENAME": f"rabbit@{node.name}",
         "RABBITMQ_NODE_IP_ADDRESS": node.address,
@@ -52,6 +61,11 @@ def start_messages(node):
 
     node.await_service("rabbitmq", 180, "bash", "-c", f"exec 3<>/dev/tcp/{node.address}/5672")
     control("await_startup", "--timeout", "120")
+    return control
+
+
+def start_messages(node):
+    control = start_rabbitmq(node)
     if "openstack" not in control("list_users"):
         control("add_user", "openstack", PASSWORD)
         control("set_permissions", "openstack", ".*", ".*", ".*")
