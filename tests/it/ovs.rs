@@ -279,6 +279,21 @@ fn a_second_binding_replaces_the_first_and_packets_flow() {
     assert_eq!(ports, ["qvo00000001-00", "tap00000002-00"]);
 }
 
+/// A container that is restarted with its address gets its port back, and with it the names of links that have just gone.
+#[test]
+fn a_port_that_comes_back_at_once_is_taken_up() {
+    let Some(switch) = Switch::start() else { return };
+    let (port, settings) = (vif(1, false), switch.settings());
+    for _ in 0..50 {
+        binding::bind(&port, &settings).unwrap();
+        binding::unbind(&port, &settings).unwrap();
+    }
+    let side = contain(&binding::bind(&port, &settings).unwrap(), 1);
+    let other = contain(&binding::bind(&vif(2, false), &settings).unwrap(), 2);
+    ping(&side, "10.1.0.2");
+    drop((side, other));
+}
+
 #[test]
 fn without_a_database_the_error_says_so_and_nothing_is_left() {
     let settings = Settings { ovsdb_socket: "/run/none.sock".into(), ..Settings::default() };

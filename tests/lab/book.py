@@ -89,7 +89,10 @@ def build_controller():
         node.write("/root/typed-rc", "")
         for line in commands(LINUXBRIDGE, "openstack", "for"):
             typed(line)
-        neutron.configure(node, database.messages_url(node), linuxbridge.ML2, {"DEFAULT": {"service_plugins": "router"}, **linuxbridge.EXPERIMENTAL})
+        told = {}
+        for section, key, value in settings(LINUXBRIDGE):
+            told.setdefault(section, {})[key] = value
+        neutron.configure(node, database.messages_url(node), {"ml2": told.pop("ml2"), "ml2_type_vxlan": linuxbridge.ML2["ml2_type_vxlan"]}, told)
         by_name(neutron.NEUTRON_CONF)
         for line in commands(LINUXBRIDGE, "neutron-db-manage"):
             typed(line)
