@@ -92,14 +92,16 @@ def build_controller():
         told = {}
         for section, key, value in settings(LINUXBRIDGE):
             told.setdefault(section, {})[key] = value
-        neutron.configure(node, database.messages_url(node), {"ml2": told.pop("ml2"), "ml2_type_vxlan": linuxbridge.ML2["ml2_type_vxlan"]}, told)
+        ml2 = {section: told.pop(section) for section in list(told) if section.startswith("ml2")}
+        neutron.configure(node, database.messages_url(node), ml2, told)
         by_name(neutron.NEUTRON_CONF)
         for line in commands(LINUXBRIDGE, "neutron-db-manage"):
             typed(line)
         linuxbridge.start_server(node)
         # Whoever finds Neutron in the catalog may use it.
         cloud = rest.Cloud(node)
-        assert cloud.call("GET", f"{NEUTRON}/v2.0/networks") == {"networks": []}
+        made = cloud.call("POST", f"{NEUTRON}/v2.0/networks", {"network": {"name": "first"}})["network"]
+        assert made["provider:network_type"] == "vxlan", made
         listed = cloud.call("GET", f"{KEYSTONE}/endpoints")["endpoints"]
         assert sorted(point["interface"] for point in listed if point["url"] == NEUTRON) == ["admin", "internal", "public"], listed
     finally:
