@@ -1,6 +1,6 @@
 //! Ethernet hardware addresses.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -17,6 +17,17 @@ impl MacAddr {
     /// Whether the group bit is set: such an address cannot belong to a single port.
     pub fn is_multicast(self) -> bool {
         self.0[0] & 1 == 1
+    }
+
+    /// The last 64 bits of the IPv6 addresses that a host with this MAC makes itself (RFC 4291, appendix A).
+    pub fn interface_id(self) -> u64 {
+        let [a, b, c, d, e, f] = self.0;
+        u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f])
+    }
+
+    /// Whether a host with this MAC makes the address itself, in whatever /64.
+    pub fn makes(self, ip: IpAddr) -> bool {
+        matches!(ip, IpAddr::V6(ip) if ip.to_bits() & u128::from(u64::MAX) == u128::from(self.interface_id()))
     }
 }
 

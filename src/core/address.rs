@@ -121,6 +121,7 @@ impl Core {
         let mut pool = self.pool_and_network(pool.id)?.0;
         if gateway {
             pool.gateway = Some(ip);
+            pool.guessed = request.address.is_none();
         } else {
             pool.reserved.insert(ip);
         }

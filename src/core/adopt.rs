@@ -184,6 +184,7 @@ impl Core {
                 pool: subnet.id,
                 cidr: subnet.cidr,
                 gateway: subnet.gateway_ip,
+                guessed: None,
                 routes: subnet.host_routes.iter().map(|route| (route.destination, route.nexthop)).collect(),
                 reserved: BTreeSet::new(),
             });
@@ -316,6 +317,7 @@ fn open_pool(subnet: &openstack::Subnet, network: &DockerId, subnetpool: Uuid, o
         subnet: None,
         cidr: subnet.cidr,
         gateway: subnet.gateway_ip,
+        guessed: false,
         reserved: BTreeSet::new(),
         network: Some(network.clone()),
         // Until the engine names it, it goes with its network.

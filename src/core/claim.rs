@@ -89,8 +89,9 @@ impl Core {
 /// left out.
 pub(super) fn check_repeated(network: &Network, request: &NetworkRequest) -> Result<(), Error> {
     let asked: Vec<&IpamData> = request.v4.iter().chain(&request.v6).filter(|data| data.pool.is_some()).collect();
-    let same =
-        |data: &IpamData, subnet: &Subnet| data.pool == Some(subnet.cidr) && data.gateway.is_none_or(|ip| subnet.gateway == Some(ip));
+    let same = |data: &IpamData, subnet: &Subnet| {
+        data.pool == Some(subnet.cidr) && data.gateway.is_none_or(|ip| [subnet.gateway, subnet.guessed].contains(&Some(ip)))
+    };
     let known = |data: &IpamData| network.subnets.iter().any(|subnet| same(data, subnet));
     let meant = |subnet: &Subnet| asked.iter().any(|data| same(data, subnet));
     // One taken up from Neutron has all subnets of its Neutron network.

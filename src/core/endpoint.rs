@@ -36,6 +36,7 @@ impl Core {
             Some(named) => self.named_port(&network, port, named).await?,
             None => port,
         };
+        check_mac(&port, request.mac)?;
         let port = self.prepare(port, &request, &choice.fields).await?;
         if let Some(mac) = request.mac.filter(|mac| *mac != port.mac) {
             self.change_mac(port.id, network.neutron, mac).await?;
@@ -310,6 +311,19 @@ fn in_use(network: &Network, port: &Port, other: &DockerId) -> Error {
     let addresses: Vec<String> = port.addresses.iter().map(|address| address.ip.to_string()).collect();
     let addresses = addresses.join(", ");
     Error::Taken(format!("address {addresses} of network {} is in use by endpoint {other}; choose another", network.id))
+}
+
+/// In a subnet of SLAAC an address follows the MAC, and the engine has the address before it says the MAC.
+fn check_mac(port: &Port, mac: Option<MacAddr>) -> Result<(), Error> {
+    let Some(mac) = mac.filter(|mac| *mac != port.mac) else { return Ok(()) };
+    match port.addresses.iter().find(|address| port.mac.makes(address.ip)) {
+        Some(address) => Err(Error::Invalid(format!(
+            "address {} comes from the MAC {}, which --mac-address {mac} would change; leave that out, or set [kuryr] ports_by_mac so that the MAC \
+             is known when the address is asked for",
+            address.ip, port.mac
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn two_existing(one: &Port, other: &Port) -> Error {

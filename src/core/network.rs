@@ -213,6 +213,7 @@ impl Core {
                 pool: range.pool.id,
                 cidr: subnet.cidr,
                 gateway: subnet.gateway_ip,
+                guessed: range.data.gateway.filter(|_| range.pool.guessed),
                 routes: subnet.host_routes.iter().map(|route| (route.destination, route.nexthop)).collect(),
                 reserved: reserved(range),
             });
@@ -393,11 +394,11 @@ fn reserved(range: &Range) -> BTreeSet<IpAddr> {
     range.data.aux_addresses.iter().chain(&range.pool.reserved).copied().collect()
 }
 
-/// The gateway of a subnet that was there before is a fact.
+/// The gateway of a subnet that was there before is a fact. One that kuryr guessed gives way to it: containers learn of theirs from Join.
 fn check_gateway(range: &Range) -> Result<(), Error> {
     let Some(subnet) = &range.subnet else { return Ok(()) };
     match range.data.gateway {
-        Some(wanted) if Some(wanted) != subnet.gateway_ip => {
+        Some(wanted) if Some(wanted) != subnet.gateway_ip && !range.pool.guessed => {
             let remedy = match subnet.gateway_ip {
                 Some(gateway) => format!("pass --gateway {gateway}"),
                 None => format!("name it with --ipam-opt neutron.subnet.uuid={} and pass no --gateway", subnet.id),

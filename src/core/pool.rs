@@ -285,6 +285,7 @@ fn new_pool(subnetpool: Uuid, owned: bool, cidr: IpNet) -> Pool {
         subnet: None,
         cidr,
         gateway: None,
+        guessed: false,
         reserved: BTreeSet::new(),
         network: None,
         released: false,

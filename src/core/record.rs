@@ -38,6 +38,9 @@ pub struct Pool {
     pub cidr: IpNet,
     /// The gateway that the engine was told before the network was made.
     pub gateway: Option<IpAddr>,
+    /// Whether kuryr chose that, since the user named none.
+    #[serde(default)]
+    pub guessed: bool,
     /// Addresses asked for before the network was made: `--aux-address`.
     pub reserved: BTreeSet<IpAddr>,
     /// The network that draws on it; none until the network is made.
@@ -95,6 +98,9 @@ pub struct Subnet {
     pub cidr: IpNet,
     /// What Join answers as the gateway.
     pub gateway: Option<IpAddr>,
+    /// The gateway that kuryr guessed for the engine before it knew of the subnet.
+    #[serde(default)]
+    pub guessed: Option<IpAddr>,
     /// `host_routes`: destination and next hop.
     pub routes: Vec<(IpNet, IpAddr)>,
     /// Addresses no endpoint may have.

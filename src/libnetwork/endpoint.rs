@@ -24,7 +24,7 @@ pub fn create(fields: &Fields) -> Result<EndpointRequest, Error> {
         v4: interface.interface_address("Address")?,
         v6: interface.interface_address("AddressIPv6")?,
         mac,
-        options: options.options(),
+        options: options.driver_options()?,
     })
 }
 

@@ -18,7 +18,7 @@ pub fn request_pool(fields: &Fields) -> Result<PoolRequest, Error> {
         }
     }
     let exclude = fields.texts("Exclude")?.iter().filter_map(|text| text.parse().ok()).collect();
-    Ok(PoolRequest { pool, sub_pool, v6, exclude, options: fields.object("Options")?.options() })
+    Ok(PoolRequest { pool, sub_pool, v6, exclude, options: fields.object("Options")?.driver_options()? })
 }
 
 /// IpamDriver.RequestAddress.

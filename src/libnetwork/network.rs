@@ -17,7 +17,7 @@ pub fn create(fields: &Fields) -> Result<NetworkRequest, Error> {
         v4: ipam_data(fields, "IPv4Data", false)?,
         v6: ipam_data(fields, "IPv6Data", true)?,
         internal: internal(&options),
-        options: options.object(GENERIC)?.options(),
+        options: options.object(GENERIC)?.driver_options()?,
     })
 }
 

@@ -179,6 +179,14 @@ impl<'a> Fields<'a> {
         self.object.keys().map(String::as_str)
     }
 
+    /// [`Fields::options`], of which kuryr's own must be scalars.
+    pub fn driver_options(&self) -> Result<DriverOptions, Error> {
+        match self.object.iter().find(|(name, value)| is_ours(name) && (value.is_array() || value.is_object())) {
+            Some((name, value)) => Err(self.wrong_type(name, value, "a text")),
+            None => Ok(self.options()),
+        }
+    }
+
     /// The scalars of this object as text. What a driver option holds is its reader's affair: lists and objects (the port map) are passed over.
     pub fn options(&self) -> DriverOptions {
         let scalar = |value: &Value| match value {
@@ -192,6 +200,11 @@ impl<'a> Fields<'a> {
 }
 
 /// A text of the engine's as it may stand in one line of an error.
+/// Whether an option is read by kuryr, and not by the engine or another driver.
+fn is_ours(name: &str) -> bool {
+    name.starts_with("neutron.") || name.starts_with("kuryr.")
+}
+
 fn shorten(text: &str) -> String {
     let mut characters = text.chars();
     let shown: String = characters.by_ref().take(SHOWN).flat_map(escaped).collect();

@@ -87,8 +87,23 @@ async fn a_malformed_request_reaches_no_cloud() {
         ("NetworkDriver.CreateEndpoint", "{\"NetworkID\": \"x\"}", ["NetworkID", "64 digits"]),
         ("IpamDriver.RequestPool", "{\"Pool\": \"10.0.0.0/33\"}", ["Pool", "10.0.0.0/33"]),
         ("IpamDriver.RequestAddress", "{\"PoolID\": \"7\"}", ["PoolID", "UUID"]),
+        ("IpamDriver.RequestPool", r#"{"Options": {"neutron.pool.uuid": ["x"]}}"#, ["neutron.pool.uuid", "a text"]),
+        ("IpamDriver.RequestPool", r#"{"Options": 7}"#, ["Options", "an object"]),
+        ("IpamDriver.RequestPool", r#"{"V6": "yes"}"#, ["V6", "true or false"]),
     ] {
         refused(plugin.raw(call, body.into()).await, 400, &words);
+    }
+    // Of neither length, or with letters that no id has.
+    for id in ["a".repeat(63), "a".repeat(65), "a".repeat(24), "a".repeat(26), "G".repeat(64), "A".repeat(25), String::new()] {
+        let body = json!({"NetworkID": id, "Options": {}}).to_string();
+        refused(plugin.raw("NetworkDriver.CreateNetwork", body).await, 400, &["NetworkID", "64 digits", "25 characters"]);
+    }
+    for id in ["a".repeat(64), "z".repeat(25)] {
+        let wrong = json!({"com.docker.network.generic": {"neutron.net.uuid": {"a": 1}}});
+        let body = json!({"NetworkID": id, "Options": wrong}).to_string();
+        refused(plugin.raw("NetworkDriver.CreateNetwork", body).await, 400, &["neutron.net.uuid", "a text"]);
+        let body = json!({"NetworkID": id, "EndpointID": id, "Options": {"neutron.port.security_groups": ["web"]}}).to_string();
+        refused(plugin.raw("NetworkDriver.CreateEndpoint", body).await, 400, &["neutron.port.security_groups", "a text"]);
     }
     refused(plugin.raw("NetworkDriver.Dance", "{}".into()).await, 404, &["NetworkDriver.Dance"]);
     assert!(cloud.controller.calls().is_empty(), "{:?}", cloud.controller.calls());

@@ -2,6 +2,7 @@
 //! (`tools/in-netns`, see `tools/test`).
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should stop where it stands")]
 
+mod address_work;
 mod bad_input;
 mod binding;
 mod cloud;

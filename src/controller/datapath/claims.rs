@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
 };
 
 use ipnet::{IpNet, Ipv6Net};
@@ -133,6 +133,5 @@ fn numbers(net: Ipv6Net) -> String {
 
 /// The link-local address that the MAC leads to (RFC 4291, modified EUI-64).
 fn link_local(mac: MacAddr) -> IpAddr {
-    let [a, b, c, d, e, f] = mac.0.map(u16::from);
-    IpAddr::from([0xfe80, 0, 0, 0, ((a ^ 2) << 8) | b, (c << 8) | 0xff, 0xfe00 | d, (e << 8) | f])
+    IpAddr::V6(Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(mac.interface_id())))
 }

@@ -83,9 +83,8 @@ pub fn is_auto(subnet: &Object) -> bool {
 /// The address that a host with the port's MAC makes in an IPv6 subnet (RFC 4291, appendix A).
 fn made_of_mac(subnet: &Object, port: &Object) -> Result<FixedIp, ApiError> {
     let cidr: IpNet = text(subnet, "cidr").parse().map_err(ApiError::internal)?;
-    let MacAddr([a, b, c, d, e, f]) = text(port, "mac_address").parse().map_err(ApiError::internal)?;
-    let host = u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f]);
-    let ip = alloc::address(alloc::number(cidr.network()) | u128::from(host));
+    let mac: MacAddr = text(port, "mac_address").parse().map_err(ApiError::internal)?;
+    let ip = alloc::address(alloc::number(cidr.network()) | u128::from(mac.interface_id()));
     Ok(FixedIp { subnet: text(subnet, "id").to_owned(), ip })
 }
 

@@ -102,3 +102,33 @@ def case_full_subnet(world):
         check(any(word in failure.text for word in known), f"the error does not say what is full: {failure.text[:300]}")
         return
     raise AssertionError(f"{others} containers on a /30")
+
+
+def case_allocation_pools(world):
+    """Neutron's choice is within, the user's need not be."""
+    base = world.v4().removesuffix(".0/24")
+    parent, subnet = world.operators_network({"cidr": world.v4(), "allocation_pools": [{"start": f"{base}.20", "end": f"{base}.21"}]})
+    network = world.network([Range(world.v4(), subnet["gateway_ip"])], options={"neutron.net.uuid": parent["id"]})
+    chosen = {world.start(network).ip() for _ in range(2)}
+    check(chosen == {f"{base}.20", f"{base}.21"}, f"{chosen}")
+    expect_container_refused(world, network, [parent["id"], network.id, world.v4()])
+    check(world.start(network, ip=f"{base}.99").ip() == f"{base}.99", "an address outside of the pool was not given")
+
+
+def case_slaac_and_dhcpv6(world):
+    """The address is what Neutron makes it, and the container's."""
+    for number, mode in enumerate(("slaac", "dhcpv6-stateless", "dhcpv6-stateful")):
+        range6 = world.v6().replace("::", f":{number + 1:x}::")
+        modes = {"ipv6_ra_mode": mode, "ipv6_address_mode": mode, "enable_dhcp": True}
+        parent = world.make("network", name=f"{mode}-{world.number}")
+        v4 = world.make("subnet", network_id=parent["id"], ip_version=4, cidr=world.v4(number), enable_dhcp=False)
+        v6 = world.make("subnet", network_id=parent["id"], ip_version=6, cidr=range6, **modes)
+        ranges = [Range(v4["cidr"], v4["gateway_ip"]), Range(v6["cidr"], v6["gateway_ip"])]
+        network = world.network(ranges, options={"neutron.net.uuid": parent["id"]})
+        endpoint = world.start(network)
+        port = world.port(endpoint)
+        addresses = {fixed["ip_address"] for fixed in port["fixed_ips"]}
+        check(addresses == {endpoint.ip(), endpoint.ip(v6=True)}, f"{mode}: the port has {addresses}")
+        first, *rest = (int(byte, 16) for byte in port["mac_address"].split(":"))
+        made = ipaddress.ip_network(range6)[int.from_bytes(bytes([first ^ 2, *rest[:2], 0xFF, 0xFE, *rest[2:]]), "big")]
+        check((str(made) in addresses) == (mode != "dhcpv6-stateful"), f"{mode}: {addresses}, and {made} is made of the MAC")

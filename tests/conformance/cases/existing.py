@@ -185,3 +185,57 @@ def case_name_that_two_networks_have(world):
     for _ in range(2):
         world.operators_network({"cidr": world.v4()})
     expect_network_refused(world, [f"operators-{world.number}"], options={"neutron.net.name": f"operators-{world.number}"})
+
+
+def case_subnets_of_both_families(world):
+    """By id and by name; the operator has two networks with these ranges."""
+    parents = []
+    for side in ("left", "right"):
+        ranges = {"four": world.v4(), "six": world.v6()}
+        subnets = ({"cidr": cidr, "name": f"{side}-{family}-{world.number}"} for family, cidr in ranges.items())
+        parents.append(world.operators_network(*subnets))
+    parent, v4, v6 = parents[1]
+    for named in (
+        {"neutron.subnet.uuid": v4["id"], "neutron.subnet.v6.uuid": v6["id"]},
+        {"neutron.subnet.name": v4["name"], "neutron.subnet.v6.name": v6["name"]},
+    ):
+        network = world.network([Range(subnet["cidr"], subnet["gateway_ip"]) for subnet in (v4, v6)], options=named, ipam_options=named)
+        endpoint = world.start(network)
+        port = world.port(endpoint)
+        check({fixed["subnet_id"] for fixed in port["fixed_ips"]} == {v4["id"], v6["id"]}, f"the port is on {port['fixed_ips']}")
+        world.stop(endpoint)
+        world.remove(network)
+    for thing, what in ((parent, "network"), (v4, "subnet"), (v6, "subnet")):
+        expect_untouched(world, what, thing)
+
+
+def case_pool_of_several_prefixes(world):
+    """A range in the second of them, of IPv4 and of IPv6, that is smaller than the prefix."""
+    wide = world.v4(0).replace(".0.0/24", ".128.0/17")
+    four = world.make("subnetpool", name=f"four-{world.number}", prefixes=[world.v4(), wide], default_prefixlen=24)
+    other, narrow = world.v6().replace("fd00", "fd01"), world.v6().replace("fd00", "fd02")
+    six = world.make("subnetpool", name=f"six-{world.number}", prefixes=[other, narrow.replace("/64", "/56")], default_prefixlen=64)
+    named = {"neutron.pool.uuid": four["id"], "neutron.pool.v6.name": six["name"]}
+    network = world.network([Range(world.v4(130), world.v4_gateway(130)), Range(narrow, narrow.replace("/64", "1"))], ipam_options=named)
+    check({subnet["subnetpool_id"] for subnet in world.subnets(network)} == {four["id"], six["id"]}, "the subnets are of other pools")
+    world.remove(network)
+    for pool in (four, six):
+        expect_untouched(world, "subnetpool", pool)
+
+
+def case_sixty_docker_networks_on_one_network(world):
+    """An object of Neutron takes 50 tags, and each Docker network has three."""
+    parent, subnet = world.operators_network({"cidr": world.v4()})
+    networks = [
+        world.network([Range(world.v4(), subnet["gateway_ip"])], options={"neutron.net.uuid": parent["id"]}) for _ in range(60)
+    ]
+    check(len(world.neutron.list("subnet", network_id=parent["id"])) == 1, "subnets were made beside the operator's")
+    for network in (networks[0], networks[-1]):
+        endpoint = world.start(network)
+        check(world.port(endpoint)["network_id"] == parent["id"], "the port is elsewhere")
+        world.stop(endpoint)
+    for network in list(networks):
+        world.remove(network)
+    world.eventually(lambda: not world.neutron.show("network", parent["id"])["tags"], "the tags are off the network")
+    expect_untouched(world, "network", parent)
+    expect_untouched(world, "subnet", subnet)
