@@ -27,7 +27,7 @@ from node import Node  # noqa: E402
 from python_faults import PYTHON_FAULTS, PYTHON_RACES  # noqa: E402
 from world import Skipped, World  # noqa: E402
 
-MODULES = ("protocol", "networks", "addresses", "endpoints", "existing", "ports", "two_hosts")
+MODULES = ("protocol", "networks", "addresses", "endpoints", "existing", "ports", "zun", "two_hosts")
 FAULTS = {"none": ({}, {}), "kuryr": (KURYR_FAULTS, {}), "python": (PYTHON_FAULTS, PYTHON_RACES)}
 
 

@@ -225,6 +225,47 @@ def test_security_group_drops_and_admits(m):
     m.neutron(f"security-groups/{group['id']}", "DELETE")
 
 
+def test_options_of_an_endpoint_choose_its_groups(m):
+    m.create_network("n", *V4)
+    project = m.neutron("networks?name=" + f"kuryr-net-{m.docker('network', 'inspect', '--format', '{{.Id}}', 'n')[:8]}")["networks"][0]["project_id"]
+    group = m.neutron("security-groups", "POST", {"security_group": {"name": "closed", "project_id": project}})["security_group"]
+    m.start("c1")
+    m.start("c2", network=f"name=n,driver-opt=neutron.port.security_groups={group['id']}")
+    address = m.inspect("c2")["IPAddress"]
+    port = [p for p in m.ports() if p["fixed_ips"][0]["ip_address"] == address][0]
+    check(port["security_groups"] == [group["id"]], f"the port has the groups {port['security_groups']}")
+    check(not m.reaches("c1", address), "the closed group lets others in")
+    expect_refused(m, ("qos",), lambda: m.start("x1", network="name=n,driver-opt=neutron.port.qos_policy=gold"))
+    m.remove("c2")
+    m.await_(lambda: len(m.ports()) == 1, "the port that uses the group is gone")
+    m.neutron(f"security-groups/{group['id']}", "DELETE")
+
+
+def test_an_operators_port_is_used_and_stays(m):
+    network = m.neutron("networks", "POST", {"network": {"name": "theirs"}})["network"]
+    subnet = {"network_id": network["id"], "ip_version": 4, "cidr": "10.9.0.0/24"}
+    m.neutron("subnets", "POST", {"subnet": subnet})
+    fixed = [{"ip_address": "10.9.0.88"}]
+    port = m.neutron("ports", "POST", {"port": {"network_id": network["id"], "name": "theirs", "fixed_ips": fixed}})["port"]
+    m.create_network("n", "--subnet", "10.9.0.0/24", "-o", f"neutron.net.uuid={network['id']}")
+    m.start("c1", "--ip", "10.9.0.88", network=f"name=n,driver-opt=neutron.port.uuid={port['id']}")
+    check(m.inspect("c1")["MacAddress"] == port["mac_address"], "the container has another MAC than the port")
+    m.start("c2")
+    m.expect_reach("c2", "10.9.0.88")
+    m.docker("restart", "--time", "0", "c1")
+    m.expect_reach("c2", "10.9.0.88")
+    m.remove("c1", "c2")
+    m.docker("network", "rm", "n")
+
+    def as_before():
+        now = m.neutron(f"ports/{port['id']}")["port"]
+        return all(now[field] == port[field] for field in ("name", "tags", "device_id", "device_owner", "binding:host_id", "fixed_ips"))
+
+    m.await_(as_before, "the port is as it was")
+    m.neutron(f"ports/{port['id']}", "DELETE")
+    m.neutron(f"networks/{network['id']}", "DELETE")
+
+
 def test_floating_ip_leads_to_a_container(m):
     m.create_network("n", *V4)
     m.start("c1")
