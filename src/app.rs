@@ -212,6 +212,7 @@ fn edge_settings(config: &Config) -> libnetwork::Settings {
     libnetwork::Settings {
         scope: config.capability_scope.clone(),
         address_space: config.local_default_address_space.clone(),
+        global_space: config.global_default_address_space.clone(),
         requires_mac: config.ports_by_mac,
         request_timeout: config.request_timeout,
     }

@@ -25,6 +25,13 @@ impl Core {
                 let subnet = network.subnets.iter().find(|subnet| subnet.pool == pool.id).cloned().ok_or_else(|| {
                     Error::Unknown(format!("network {} has no subnet for pool {}; remove and create it again", network.id, pool.id))
                 })?;
+                if network.id.is_of_manager() {
+                    return match request.purpose {
+                        AddressPurpose::Gateway => Ok(existing_gateway(&subnet, request.address)?
+                            .map_or_else(|| no_gateway(subnet.cidr), |ip| with_prefix(ip, subnet.cidr))),
+                        AddressPurpose::Endpoint { .. } => self.reserve(&network, &subnet, request.address).await,
+                    };
+                }
                 let ip = match request.purpose {
                     AddressPurpose::Gateway => existing_gateway(&subnet, request.address)?,
                     AddressPurpose::Endpoint { mac } => Some(self.endpoint_address(&network, &subnet, request.address, mac).await?),
@@ -49,6 +56,9 @@ impl Core {
 
     /// Releases an address of a pool that this host knows.
     pub(super) async fn release_known_address(&self, pool: Uuid, address: IpAddr) {
+        if let Some(work) = self.reservation_to_end(pool, address) {
+            return self.commit_at_any_rate(vec![self.promise(work)]).await;
+        }
         let found = self.state().port_with(pool, address).map(|port| port.id);
         match found {
             Some(port) => {
@@ -382,7 +392,7 @@ fn no_gateway(cidr: IpNet) -> IpNet {
     }
 }
 
-fn with_prefix(ip: IpAddr, cidr: IpNet) -> IpNet {
+pub(super) fn with_prefix(ip: IpAddr, cidr: IpNet) -> IpNet {
     // The prefix length comes from a valid range of the same family.
     IpNet::new(ip, cidr.prefix_len()).unwrap_or_else(|_| IpNet::from(ip))
 }

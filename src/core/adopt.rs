@@ -310,6 +310,7 @@ fn waits_for_pool(network: &Network, subnet: Uuid) -> bool {
 fn open_pool(subnet: &openstack::Subnet, network: &DockerId, subnetpool: Uuid, owned: bool) -> Pool {
     Pool {
         id: subnet.id,
+        manager: false,
         subnetpool,
         owned,
         found: true,

@@ -55,8 +55,15 @@ impl Core {
             let named = chosen.subnet(v6).and_then(|named| named.id);
             let named_pool = chosen.pool(v6).and_then(|named| named.id);
             // Pools of one range differ in the subnet and the subnet pool that they were granted for; the right one names ours, or none.
-            let rank =
-                |pool: &Pool| (pool.subnet.is_some() && pool.subnet == named, pool.subnet.is_none(), named_pool == Some(pool.subnetpool));
+            let manager = request.network.is_of_manager();
+            let rank = |pool: &Pool| {
+                (
+                    pool.manager == manager,
+                    pool.subnet.is_some() && pool.subnet == named,
+                    pool.subnet.is_none(),
+                    named_pool == Some(pool.subnetpool),
+                )
+            };
             let pool = state.unbound_pools(cidr).max_by_key(|pool| (rank(pool), pool.granted));
             let rival = |pool: &Pool, other: &Pool| {
                 pool.id != other.id && rank(pool) == rank(other) && (pool.granted - other.granted).abs() <= AT_ONCE

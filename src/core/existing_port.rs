@@ -336,6 +336,11 @@ fn endpoint_of_others(port: &openstack::Port) -> Option<String> {
     made_by_kuryr.then(|| "a kuryr made for another container".to_owned())
 }
 
+/// Whether something uses the port, or has still to put it back as it was.
+pub(super) fn is_used(port: &openstack::Port) -> bool {
+    !port.device_owner.is_empty() || !port.device_id.is_empty() || !port.host_id.is_empty() || port.tags.iter().any(|tag| is_ours(tag))
+}
+
 fn is_ours(tag: &str) -> bool {
     tag == naming::EXISTING_PORT || tag.starts_with(naming::LOWER_HALF) || tag.starts_with(naming::UPPER_HALF)
 }

@@ -26,6 +26,7 @@ mod port_pool;
 mod record;
 pub mod request;
 mod state;
+mod swarm;
 mod turns;
 mod unplug;
 mod work;

@@ -9,6 +9,8 @@ use super::request::DockerId;
 pub const DEVICE_OWNER: &str = "compute:kuryr";
 /// Name of a port that kuryr made for an address.
 pub const PORT_NAME: &str = "kuryr-unbound-port";
+/// Name of a port by which a swarm's manager holds an address. kuryr-libnetwork has no such thing.
+pub const RESERVED_PORT: &str = "kuryr-swarm-port";
 /// Prefix of the name of a subnet that kuryr made; the engine's text of the pool follows.
 pub const SUBNET_PREFIX: &str = "kuryr-subnet-";
 

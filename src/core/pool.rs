@@ -30,7 +30,7 @@ impl Core {
         let cidr = wanted.or(subnet.as_ref().map(|subnet| subnet.cidr));
         let pool = match (cidr, chosen.pool(request.v6)) {
             (Some(cidr), Some(_)) => self.operators_pool(cidr, &chosen, &request, subnet).await?,
-            (Some(cidr), None) => self.kuryrs_pool(cidr, chosen.shared, subnet).await?,
+            (Some(cidr), None) => self.kuryrs_pool(cidr, request.manager, chosen.shared, subnet).await?,
             (None, Some(named)) => {
                 let pool = self.find_subnetpool(named).await?;
                 self.free_pool(pool, &request, length).await?
@@ -135,10 +135,14 @@ impl Core {
     }
 
     /// The subnet pool named after the range, found or made. kuryr-libnetwork keeps those for a named subnet apart by a tag.
-    async fn kuryrs_pool(&self, cidr: IpNet, shared: Option<bool>, subnet: Option<Subnet>) -> Result<Pool, Error> {
+    async fn kuryrs_pool(&self, cidr: IpNet, manager: bool, shared: Option<bool>, subnet: Option<Subnet>) -> Result<Pool, Error> {
         let subnet_id = subnet.as_ref().map(|subnet| subnet.id);
         let _turn = self.turns.take(format!("pool {cidr}")).await;
-        let known = self.state().unbound_pools(cidr).find(|pool| pool.owned && pool.subnet == subnet_id).map(|pool| pool.id);
+        let known = self
+            .state()
+            .unbound_pools(cidr)
+            .find(|pool| pool.owned && pool.manager == manager && pool.subnet == subnet_id)
+            .map(|pool| pool.id);
         if let Some(pool) = self.share(known).await? {
             return Ok(pool);
         }
@@ -152,10 +156,10 @@ impl Core {
                 && !self.state().retires_subnetpool(pool.id)
         };
         if let Some(found) = found.iter().find(usable) {
-            return self.grant(Pool { found: true, ..new_pool(found.id, true, cidr) }, subnet).await;
+            return self.grant(Pool { found: true, manager, ..new_pool(found.id, true, cidr) }, subnet).await;
         }
         let (subnetpool, sought) = self.make_subnetpool(cidr, shared.unwrap_or(false), tag.as_deref()).await?;
-        let granted = self.grant(new_pool(subnetpool, true, cidr), subnet).await;
+        let granted = self.grant(Pool { manager, ..new_pool(subnetpool, true, cidr) }, subnet).await;
         self.commit_at_any_rate(vec![sought]).await;
         granted
     }
@@ -188,7 +192,7 @@ impl Core {
 
     /// A range of a subnet pool that the options name.
     async fn operators_pool(&self, cidr: IpNet, chosen: &Chosen, request: &PoolRequest, subnet: Option<Subnet>) -> Result<Pool, Error> {
-        let Some(named) = chosen.pool(request.v6) else { return self.kuryrs_pool(cidr, chosen.shared, subnet).await };
+        let Some(named) = chosen.pool(request.v6) else { return self.kuryrs_pool(cidr, request.manager, chosen.shared, subnet).await };
         let found = self.find_subnetpool(named).await?;
         let what = format!("subnet pool {} ({})", found.id, found.name);
         if !found.prefixes.iter().any(|prefix| prefix.contains(&cidr)) {
@@ -206,12 +210,12 @@ impl Core {
         }
         let subnet_id = subnet.as_ref().map(|subnet| subnet.id);
         let _turn = self.turns.take(format!("pool {cidr}")).await;
-        let same = |pool: &&Pool| pool.subnetpool == found.id && pool.subnet == subnet_id;
+        let same = |pool: &&Pool| pool.subnetpool == found.id && pool.manager == request.manager && pool.subnet == subnet_id;
         let known = self.state().unbound_pools(cidr).find(same).map(|pool| pool.id);
         if let Some(pool) = self.share(known).await? {
             return Ok(pool);
         }
-        self.grant(new_pool(found.id, false, cidr), subnet).await
+        self.grant(Pool { manager: request.manager, ..new_pool(found.id, false, cidr) }, subnet).await
     }
 
     async fn default_subnetpool(&self, v6: bool) -> Result<SubnetPool, Error> {
@@ -247,7 +251,7 @@ impl Core {
             ))
         })?;
         // Its subnet pool has ranges of other networks as well, so its id cannot name this one.
-        self.grant(Pool { id: Uuid::new_v4(), ..new_pool(shared.id, false, cidr) }, None).await
+        self.grant(Pool { id: Uuid::new_v4(), manager: request.manager, ..new_pool(shared.id, false, cidr) }, None).await
     }
 
     /// Writes the pool down. `subnet` is the one it is to be.
@@ -283,6 +287,7 @@ fn new_pool(subnetpool: Uuid, owned: bool, cidr: IpNet) -> Pool {
         found: false,
         namesake: None,
         subnet: None,
+        manager: false,
         cidr,
         gateway: None,
         guessed: false,
@@ -392,8 +397,14 @@ mod tests {
 
     #[test]
     fn ranges_that_make_no_subnet_are_refused() {
-        let request =
-            |pool: &str, v6| PoolRequest { pool: Some(net(pool)), sub_pool: None, v6, exclude: vec![], options: Default::default() };
+        let request = |pool: &str, v6| PoolRequest {
+            pool: Some(net(pool)),
+            sub_pool: None,
+            v6,
+            manager: false,
+            exclude: vec![],
+            options: Default::default(),
+        };
         assert!(check_range(net("10.0.0.0/24"), &request("10.0.0.0/16", false)).is_ok());
         for (range, pool, v6, word) in [
             ("10.0.0.1/24", "10.0.0.0/16", false, "10.0.0.0/24"),

@@ -34,6 +34,9 @@ pub struct Pool {
     /// The Neutron subnet that `--ipam-opt` names.
     #[serde(default)]
     pub subnet: Option<Uuid>,
+    /// Whether a swarm's manager has it, for its nodes.
+    #[serde(default)]
+    pub manager: bool,
     /// What the engine may use.
     pub cidr: IpNet,
     /// The gateway that the engine was told before the network was made.
@@ -221,6 +224,13 @@ pub enum Work {
         /// Subnet pools to remove after it.
         pools: Vec<Uuid>,
     },
+    /// Remove the port by which a swarm's manager held an address.
+    EndReservation {
+        /// Its subnet.
+        subnet: Uuid,
+        /// The address.
+        address: IpAddr,
+    },
     /// Remove a subnet that was made for a network that then could not be completed.
     RetireSubnet(Uuid),
     /// Remove a subnet pool that no network drew on.
@@ -290,6 +300,14 @@ impl Work {
             Self::TagNetwork(network) | Self::RetireNetwork { network, .. } => network.neutron,
             Self::RetireSubnet(id) | Self::RetirePool(id) | Self::MarkPool(id) | Self::Conceal(id) | Self::Expose { port: id, .. } => *id,
             Self::Seek { .. } => Uuid::max(),
+            // Of one address, so that those that are still used hold up no others.
+            Self::EndReservation { subnet, address } => {
+                let address = match address {
+                    IpAddr::V4(ip) => u128::from(u32::from(*ip)),
+                    IpAddr::V6(ip) => u128::from(*ip),
+                };
+                Uuid::from_u128(subnet.as_u128() ^ address)
+            }
             // In the engine's order: an endpoint before its address, and both before their network.
             Self::LateEndpoint { .. } | Self::LateAddress { .. } | Self::LatePool(_) | Self::LateNetwork(_) => Uuid::nil(),
         }
@@ -303,6 +321,7 @@ impl Work {
             Self::RetirePort(port) => format!("remove port {}", port.id),
             Self::TagNetwork(network) => format!("tag network {}", network.neutron),
             Self::RetireNetwork { network, .. } => format!("remove network {}", network.neutron),
+            Self::EndReservation { subnet, address } => format!("remove the port that held {address} of subnet {subnet}"),
             Self::RetireSubnet(subnet) => format!("remove subnet {subnet}"),
             Self::RetirePool(pool) => format!("remove subnet pool {pool}"),
             Self::MarkPool(pool) => format!("tag subnet pool {pool}"),

@@ -20,6 +20,9 @@ pub struct DockerId(String);
 /// The second half of an id that stands in for another.
 const NAMELESS: &str = "00000000000000000000000000000000";
 
+/// The end of an id that stands in for a swarm's network on its manager.
+const MANAGERS: &str = "ffffffffffffff";
+
 impl TryFrom<String> for DockerId {
     type Error = String;
 
@@ -57,6 +60,18 @@ impl DockerId {
         self.0.len() == 64 && self.0.ends_with(NAMELESS)
     }
 
+    /// Stands in for a swarm's network on its manager, which on the same host is a node with the network too: the digits of the id's characters.
+    pub fn of_manager(&self) -> Self {
+        let digits: String = self.0.bytes().map(|byte| format!("{byte:02x}")).collect();
+        Self(format!("{digits:.50}{MANAGERS}"))
+    }
+
+    /// Whether it is one of [`DockerId::of_manager`].
+    pub fn is_of_manager(&self) -> bool {
+        let character = |digits: &[u8]| matches!(digits.first(), Some(b'3' | b'6' | b'7'));
+        self.0.len() == 64 && self.0.ends_with(MANAGERS) && self.0.as_bytes().chunks(2).take(25).all(character)
+    }
+
     /// The id as Docker wrote it.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -81,6 +96,8 @@ pub struct PoolRequest {
     pub sub_pool: Option<IpNet>,
     /// Whether an IPv6 pool is asked for.
     pub v6: bool,
+    /// Whether a swarm's manager asks, for its nodes.
+    pub manager: bool,
     /// Pools that the engine holds already and that a pool of our choice must not overlap (`Exclude` of engines from 27 on).
     pub exclude: Vec<IpNet>,
     /// `--ipam-opt`.

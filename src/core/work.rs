@@ -39,6 +39,7 @@ impl Core {
             }
             Work::TagNetwork(network) => unless_gone(self.tag(network, first_try).await),
             Work::RetireNetwork { network, pools } => self.retire_network(network, pools).await,
+            Work::EndReservation { subnet, address } => self.end_reservation(*subnet, *address).await,
             Work::RetireSubnet(subnet) => kept_while_used(self.neutron.delete::<openstack::Subnet>(*subnet).await),
             Work::RetirePool(pool) => self.retire_pool(*pool).await,
             Work::MarkPool(pool) => unless_gone(full_at_worst(self.neutron.add_tag::<SubnetPool>(*pool, naming::EXISTING_POOL).await)),
@@ -101,6 +102,9 @@ impl Core {
     /// tags and ports tell; what an operator made stays.
     async fn retire_network(&self, network: &Network, pools: &[Uuid]) -> Result<(), Error> {
         let Some(mut found) = self.if_there(network).await? else { return self.retire_pools(pools).await };
+        if network.id.is_of_manager() {
+            self.end_reservations(network).await?;
+        }
         if self.others_use(network, &found) {
             self.untag(network, &found).await?;
             // The others may be leaving at this moment and have seen our tags: whoever looks last sees none, and removes the network.

@@ -47,6 +47,10 @@ pub enum Call {
     CreateNetwork(NetworkRequest),
     /// NetworkDriver.DeleteNetwork.
     DeleteNetwork(DockerId),
+    /// NetworkDriver.AllocateNetwork, from a swarm's manager.
+    AllocateNetwork(NetworkRequest),
+    /// NetworkDriver.FreeNetwork.
+    FreeNetwork(DockerId),
     /// NetworkDriver.CreateEndpoint.
     CreateEndpoint(EndpointRequest),
     /// NetworkDriver.DeleteEndpoint.
@@ -84,7 +88,7 @@ impl Call {
             "IpamDriver.GetCapabilities" => Some(json!({ "RequiresMACAddress": settings.requires_mac, "RequiresRequestReplay": false })),
             "IpamDriver.GetDefaultAddressSpaces" => Some(json!({
                 "LocalDefaultAddressSpace": settings.address_space,
-                "GlobalDefaultAddressSpace": settings.address_space,
+                "GlobalDefaultAddressSpace": settings.global_address_space(),
             })),
             _ => None,
         };
@@ -98,7 +102,9 @@ impl Call {
         let ids = || endpoint::ids(&fields);
         Ok(match name {
             "NetworkDriver.GwAllocCheck" => Self::Constant(network::gateway_check(&fields)?),
-            "NetworkDriver.AllocateNetwork" => Self::Constant(network::allocate(&fields)?),
+            "NetworkDriver.AllocateNetwork" if settings.is_global() => Self::AllocateNetwork(network::allocate(&fields)?),
+            "NetworkDriver.FreeNetwork" if settings.is_global() => Self::FreeNetwork(fields.id("NetworkID")?),
+            "NetworkDriver.AllocateNetwork" => Self::Constant(network::allocated(&fields.object("Options")?.options())),
             "NetworkDriver.FreeNetwork" => Self::Constant(json!({})),
             "NetworkDriver.CreateNetwork" => Self::CreateNetwork(network::create(&fields)?),
             "NetworkDriver.DeleteNetwork" => Self::DeleteNetwork(fields.id("NetworkID")?),
@@ -109,7 +115,7 @@ impl Call {
             "NetworkDriver.Leave" => ids().map(|(network, endpoint)| Self::Leave(network, endpoint))?,
             "NetworkDriver.ProgramExternalConnectivity" => Self::Program(endpoint::join(&fields)?),
             "NetworkDriver.RevokeExternalConnectivity" => ids().map(|(network, endpoint)| Self::Revoke(network, endpoint))?,
-            "IpamDriver.RequestPool" => Self::RequestPool(ipam::request_pool(&fields)?),
+            "IpamDriver.RequestPool" => Self::RequestPool(ipam::request_pool(&fields, settings)?),
             "IpamDriver.ReleasePool" => Self::ReleasePool(fields.text("PoolID")?.to_owned()),
             "IpamDriver.RequestAddress" => Self::RequestAddress(ipam::request_address(&fields)?),
             "IpamDriver.ReleaseAddress" => match ipam::release_address(&fields)? {
@@ -124,8 +130,8 @@ impl Call {
     pub fn object(&self) -> String {
         match self {
             Self::Constant(_) => "the driver".to_owned(),
-            Self::CreateNetwork(request) => format!("network {}", request.network),
-            Self::DeleteNetwork(network) => format!("network {network}"),
+            Self::CreateNetwork(request) | Self::AllocateNetwork(request) => format!("network {}", request.network),
+            Self::DeleteNetwork(network) | Self::FreeNetwork(network) => format!("network {network}"),
             Self::CreateEndpoint(request) => format!("endpoint {} on network {}", request.endpoint, request.network),
             Self::OperationalInfo(endpoint) => format!("endpoint {endpoint}"),
             Self::DeleteEndpoint(network, endpoint)
@@ -152,6 +158,7 @@ impl Call {
     pub fn late(&self) -> Late {
         match self {
             Self::CreateNetwork(request) => Late::Network(request.network.clone()),
+            Self::AllocateNetwork(request) => Late::Allocation(request.network.clone()),
             Self::CreateEndpoint(request) => Late::Endpoint(request.network.clone(), request.endpoint.clone()),
             Self::RequestPool(request) if request.pool.is_none() && request.sub_pool.is_none() && request.options.is_empty() => Late::Pool,
             Self::RequestAddress(AddressRequest { pool, address: None, purpose: AddressPurpose::Endpoint { .. } }) => Late::Address(*pool),
@@ -165,6 +172,8 @@ impl Call {
             Self::Constant(reply) => return Ok(reply),
             Self::CreateNetwork(request) => core.create_network(request).await?,
             Self::DeleteNetwork(network) => core.delete_network(&network).await?,
+            Self::AllocateNetwork(request) => return Ok(network::allocated(&core.allocate_network(request).await?)),
+            Self::FreeNetwork(network) => core.free_network(&network).await?,
             Self::CreateEndpoint(request) => return Ok(endpoint::created(&core.create_endpoint(request).await?)),
             Self::DeleteEndpoint(network, endpoint) => core.delete_endpoint(&network, &endpoint).await?,
             Self::OperationalInfo(endpoint) => return Ok(json!({ "Value": core.operational_info(&endpoint).await })),
@@ -188,6 +197,8 @@ pub enum Late {
     Nothing,
     /// A network.
     Network(DockerId),
+    /// A swarm's network.
+    Allocation(DockerId),
     /// An endpoint of a network.
     Endpoint(DockerId, DockerId),
     /// The pool in the reply.
@@ -203,6 +214,7 @@ impl Late {
         match self {
             Self::Nothing => None,
             Self::Network(network) => Some(Call::DeleteNetwork(network)),
+            Self::Allocation(network) => Some(Call::FreeNetwork(network)),
             Self::Endpoint(network, endpoint) => Some(Call::DeleteEndpoint(network, endpoint)),
             Self::Pool => text("PoolID").map(|pool| Call::ReleasePool(pool.to_owned())),
             Self::Address(pool) => {

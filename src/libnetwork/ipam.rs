@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::{endpoint::MAC_OPTION, error::Error, wire::Fields};
+use super::{Settings, endpoint::MAC_OPTION, error::Error, wire::Fields};
 use crate::core::request::{AddressPurpose, AddressRequest, PoolGrant, PoolRequest};
 
 /// IpamDriver.RequestPool.
-pub fn request_pool(fields: &Fields) -> Result<PoolRequest, Error> {
+pub fn request_pool(fields: &Fields, settings: &Settings) -> Result<PoolRequest, Error> {
     let v6 = fields.flag("V6")?;
     let [pool, sub_pool] = [fields.subnet("Pool")?, fields.subnet("SubPool")?];
     for (field, net) in [("Pool", pool), ("SubPool", sub_pool)] {
@@ -18,7 +18,9 @@ pub fn request_pool(fields: &Fields) -> Result<PoolRequest, Error> {
         }
     }
     let exclude = fields.texts("Exclude")?.iter().filter_map(|text| text.parse().ok()).collect();
-    Ok(PoolRequest { pool, sub_pool, v6, exclude, options: fields.object("Options")?.driver_options()? })
+    // A swarm's manager asks in the global space, and its nodes then in the local one.
+    let manager = settings.is_global() && fields.text("AddressSpace")? == settings.global_address_space();
+    Ok(PoolRequest { pool, sub_pool, v6, manager, exclude, options: fields.object("Options")?.driver_options()? })
 }
 
 /// IpamDriver.RequestAddress.

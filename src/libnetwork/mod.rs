@@ -45,13 +45,32 @@ const CONTENT_TYPE: &str = "application/vnd.docker.plugins.v1.2+json";
 pub struct Settings {
     /// `capability_scope`: `local` or `global`; the engine refuses anything else.
     pub scope: String,
-    /// The name of the default address space, local and global: were they to differ, engines from 27 on would ask again and again for a pool that
-    /// overlaps nothing.
+    /// `local_default_address_space`: the name of the default address space.
     pub address_space: String,
+    /// `global_default_address_space`: the name of the one in which a swarm's manager asks, where the scope is global.
+    pub global_space: String,
     /// `ports_by_mac`: whether the engine is to say the MAC with each address it asks for, and to choose one if the user does not.
     pub requires_mac: bool,
     /// `request_timeout`: how long a call may take.
     pub request_timeout: Duration,
+}
+
+impl Settings {
+    /// Whether a swarm's manager is served.
+    fn is_global(&self) -> bool {
+        self.scope == "global"
+    }
+
+    /// The name of the global address space. With a local scope it is the same as the local one: were they to differ, engines from 27 on would ask
+    /// again and again for a pool that overlaps nothing. With a global scope they differ whatever the configuration says, since a manager that is
+    /// a node too asks for everything twice, and only this name tells for which of the two.
+    fn global_address_space(&self) -> String {
+        match (self.is_global(), self.global_space != self.address_space) {
+            (false, _) => self.address_space.clone(),
+            (true, true) => self.global_space.clone(),
+            (true, false) => format!("{}_of_swarm", self.address_space),
+        }
+    }
 }
 
 /// The plugin server's state, shared by its connections.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{error::Error, wire::Fields};
-use crate::core::request::{IpamData, NetworkRequest};
+use crate::core::request::{DriverOptions, IpamData, NetworkRequest};
 
 /// The engine's option that holds `docker network create -o`.
 const GENERIC: &str = "com.docker.network.generic";
@@ -28,9 +28,20 @@ pub fn gateway_check(fields: &Fields) -> Result<Value, Error> {
     Ok(json!({ "SkipIPv4": skip, "SkipIPv6": skip }))
 }
 
-/// NetworkDriver.AllocateNetwork: the options of the reply replace those that swarm's nodes will see, so the user's go back.
-pub fn allocate(fields: &Fields) -> Result<Value, Error> {
-    Ok(json!({ "Options": fields.object("Options")?.options() }))
+/// NetworkDriver.AllocateNetwork: here the user's options are not within others, and a swarm knows no `--internal` of remote drivers.
+pub fn allocate(fields: &Fields) -> Result<NetworkRequest, Error> {
+    Ok(NetworkRequest {
+        network: fields.id("NetworkID")?,
+        v4: ipam_data(fields, "IPv4Data", false)?,
+        v6: ipam_data(fields, "IPv6Data", true)?,
+        internal: false,
+        options: fields.object("Options")?.driver_options()?,
+    })
+}
+
+/// The reply to AllocateNetwork: the options that swarm's nodes will see in place of the user's.
+pub fn allocated(options: &DriverOptions) -> Value {
+    json!({ "Options": options })
 }
 
 fn internal(options: &Fields) -> bool {

@@ -233,7 +233,9 @@ impl Host {
     pub async fn request_pool(&self, range: Option<&str>, ipam_options: &[(&str, &str)]) -> Result<PoolGrant, Error> {
         let pool: Option<IpNet> = range.map(|range| range.parse().unwrap());
         let v6 = pool.is_some_and(|pool| pool.addr().is_ipv6());
-        self.core.request_pool(PoolRequest { pool, sub_pool: None, v6, exclude: vec![], options: options(ipam_options) }).await
+        self.core
+            .request_pool(PoolRequest { pool, sub_pool: None, v6, manager: false, exclude: vec![], options: options(ipam_options) })
+            .await
     }
 
     pub async fn network(&self, id: &DockerId, ranges: &[&str]) -> Vec<PoolGrant> {
@@ -308,8 +310,18 @@ impl Host {
 
     /// The plugin as an engine sees it, with this long for each call.
     pub fn plugin(&self, limit: Duration) -> Plugin {
-        let settings =
-            libnetwork::Settings { scope: "local".into(), address_space: "x".into(), requires_mac: false, request_timeout: limit };
+        self.plugin_of_scope("local", limit)
+    }
+
+    /// The plugin with this `capability_scope`.
+    pub fn plugin_of_scope(&self, scope: &str, limit: Duration) -> Plugin {
+        let settings = libnetwork::Settings {
+            scope: scope.into(),
+            address_space: "x".into(),
+            global_space: "x".into(),
+            requires_mac: false,
+            request_timeout: limit,
+        };
         Plugin { edge: Edge::new(self.core.clone(), settings, Arc::new(Metrics::new())) }
     }
 

@@ -28,6 +28,7 @@ fn settings() -> Settings {
     Settings {
         scope: "local".to_owned(),
         address_space: "no_address_space".to_owned(),
+        global_space: "no_address_space".to_owned(),
         requires_mac: false,
         request_timeout: Duration::from_secs(20),
     }

@@ -35,6 +35,7 @@ mod port_options;
 mod script;
 mod socket_activation;
 mod start_and_end;
+mod swarm;
 mod tls;
 mod two_hosts;
 mod wiring;

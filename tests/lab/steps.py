@@ -7,6 +7,7 @@ import sys
 
 import book
 from lab import HOSTS, REPO, docker, eventually, expect_nothing_of_kuryr, lab, on, openstack, up
+from swarm import step_swarm  # noqa: F401
 
 CONTAINERS = ("kuryr-c1", "kuryr-c2")
 NETWORK = "kuryr"
