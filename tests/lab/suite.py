@@ -43,8 +43,8 @@ def main():
     # What a run that was killed left behind is no finding of this one.
     lab.lab("down")
     lab.expect_clean_machine("before the start")
-    timed("up", lambda: lab.up(cloud))
     try:
+        timed("up", lambda: lab.up(cloud))
         for name, function in functions.items():
             timed(name, lambda function=function: function(cloud))
     except BaseException:
