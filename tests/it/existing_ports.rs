@@ -57,6 +57,10 @@ fn tags(endpoint: char) -> BTreeSet<String> {
 
 async fn stop(host: &Host, container: char, held: &[(&PoolGrant, IpNet)]) {
     host.core.delete_endpoint(&id('a'), &id(container)).await.unwrap();
+    release(host, held).await;
+}
+
+async fn release(host: &Host, held: &[(&PoolGrant, IpNet)]) {
     for (pool, address) in held {
         host.core.release_address(&pool.id.to_string(), address.addr()).await.unwrap();
     }
@@ -252,9 +256,7 @@ async fn one_port_has_both_families() {
     let v6 = host.address(&pools[1], Some("fd00:1::88")).await.unwrap();
     let error = host.core.create_endpoint(endpoint(&id('a'), &id('b'), Some(v4), Some(v6))).await.unwrap_err().to_string();
     assert!(error.contains("10.0.0.88 as well"), "{error}");
-    for (pool, address) in pools.iter().zip([v4, v6]) {
-        host.core.release_address(&pool.id.to_string(), address.addr()).await.unwrap();
-    }
+    release(&host, &[(&pools[0], v4), (&pools[1], v6)]).await;
     host.core.backlog_settled().await;
     assert_eq!((face(&shown(&cloud, &before).await), free_ports(&cloud).await), (face(&before), 0));
 }
@@ -282,9 +284,7 @@ async fn a_port_of_one_family_gets_the_other_for_as_long_as_it_is_used() {
     let v6 = host.address(&pools[1], Some("fd00:1::66")).await.unwrap();
     let error = host.core.create_endpoint(endpoint(&id('a'), &id('b'), Some(v4), Some(v6))).await.unwrap_err().to_string();
     assert!(error.contains(&four.id.to_string()) && error.contains(&six.id.to_string()), "{error}");
-    for (pool, address) in pools.iter().zip([v4, v6]) {
-        host.core.release_address(&pool.id.to_string(), address.addr()).await.unwrap();
-    }
+    release(&host, &[(&pools[0], v4), (&pools[1], v6)]).await;
     host.remove(&id('a'), &pools).await;
     assert_eq!([face(&shown(&cloud, &four).await), face(&shown(&cloud, &six).await)], [face(&four), face(&six)]);
     assert_eq!((host.left(), free_ports(&cloud).await, taps()), (0, 0, 0));

@@ -38,10 +38,13 @@ def expect_kept(before, after):
 
 def released(world, port):
     """Owner and host are cleared, our tags are off, and Zun's stays."""
-    world.eventually(lambda: world.neutron.show("port", port["id"])["tags"] == [OWN_TAG], "our tags are off the port, Zun's is not")
-    after = world.neutron.show("port", port["id"])
-    check(after["device_owner"] == "" and after["binding:host_id"] == "", f"{after['device_owner']}, {after['binding:host_id']}")
-    expect_kept(port, after)
+
+    def is_free():
+        now = world.neutron.show("port", port["id"])
+        return (now["tags"], now["device_owner"], now["binding:host_id"]) == ([OWN_TAG], "", "")
+
+    world.eventually(is_free, "our tags, owner and host are off the port, Zun's tag is not")
+    expect_kept(port, world.neutron.show("port", port["id"]))
 
 
 def case_first_network(world):
