@@ -13,7 +13,7 @@ ALONE = ["unshare", "--net", "--mount", "--ipc", "--", "sh", "-c",
 EMBEDDED = "http://127.0.0.1:9696"
 SOCKET = "/run/docker/plugins/kuryr.sock"
 WORKERS = 4
-REQUESTS = 200
+REQUESTS = 100
 LEVELS = (0, 1000, 10000)
 # A bridge of Linux takes 1024 ports.
 PORTS_OF_A_NETWORK = 1000

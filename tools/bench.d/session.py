@@ -76,7 +76,7 @@ def beside_a_cloud(bench, sections, cloud):
         bench.lab = life.all_nodes()
         python = bench.lab[NETWORKERS[1]]
         plugins.prepare(SUITE_OF_CLOUD[cloud], life.say)
-        plugins.exchange(python, "kuryr", "python")
+        plugins.end(python)
         plugins.start(python, "python")
         bench.ours, bench.theirs = (Station(bench.lab[name].command()) for name in NETWORKERS)
         docker = bench.ours.run("docker", "version", "--format", "{{.Server.Version}}")
