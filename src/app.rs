@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{
     binding,
-    config::Config,
+    config::{self, Config},
     controller::{
         self, Controller, ControllerSettings,
         datapath::{self, Datapath},
@@ -120,6 +120,7 @@ pub async fn serve(mut config: Config, embedded: Option<ControllerSettings>) -> 
     let (finish, finished) = watch::channel(false);
     let backlog = tokio::spawn(core.clone().run_backlog(finished));
     let mut work = JoinSet::new();
+    work.spawn(core.clone().run_port_pool(stopped.clone()));
     work.spawn(core.clone().run_collector(stopped.clone()));
     work.spawn(reload(hang_up, tls, stopped.clone()));
     for listener in listeners {
@@ -236,7 +237,13 @@ fn core_settings(config: &Config) -> core::Settings {
         external_network: config.external_network.clone(),
         vif_plugging_is_fatal: config.neutron.vif_plugging_is_fatal,
         vif_plugging_timeout: plugging_timeout(config),
+        port_pool: pool_settings(config.port_pool),
     }
+}
+
+fn pool_settings(port_pool: config::PortPool) -> core::PoolSettings {
+    let config::PortPool { enabled, min, max, batch, idle_time, share } = port_pool;
+    core::PoolSettings { enabled, min, max, batch, idle_time, share }
 }
 
 /// How long a start waits for its port: as configured, but so that the engine hears of the port before the deadline of its call passes.

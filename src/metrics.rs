@@ -38,6 +38,11 @@ struct Finding {
     kind: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ahead {
+    state: &'static str,
+}
+
 /// What the collector found that belonged to nobody.
 #[derive(Debug, Clone, Default)]
 pub struct Findings {
@@ -71,6 +76,10 @@ pub struct Levels {
     pub networks: usize,
     /// Ports of endpoints.
     pub ports: usize,
+    /// Ports made ahead that can be handed out.
+    pub ports_ready: usize,
+    /// Ports made ahead that are still being made.
+    pub ports_unready: usize,
     /// Tasks of the journal that are not finished.
     pub tasks: usize,
     /// How long ago the oldest of them was promised.
@@ -86,6 +95,7 @@ pub struct Metrics {
     pools: Gauge,
     networks: Gauge,
     ports: Gauge,
+    ahead: Family<Ahead, Gauge>,
     tasks: Gauge,
     oldest_task: Gauge,
 }
@@ -107,10 +117,17 @@ impl Metrics {
         let pools = level("pools", "Address pools that the engine holds");
         let networks = level("networks", "Docker networks on this host");
         let ports = level("ports", "Neutron ports of this host's endpoints");
+        let ahead = Family::default();
+        registry.register("port_pool_ports", "Neutron ports made ahead of use", ahead.clone());
+        let mut level = |name: &str, help: &str| {
+            let gauge = Gauge::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
         let tasks = level("journal_tasks", "Promises in the journal that are still to be finished");
         let oldest_task = Gauge::default();
         registry.register_with_unit("journal_oldest_task_age", "Age of the oldest unfinished promise", Unit::Seconds, oldest_task.clone());
-        Self { registry, calls, durations, pools, networks, ports, tasks, oldest_task }
+        Self { registry, calls, durations, pools, networks, ports, ahead, tasks, oldest_task }
     }
 
     /// Shows what is counted there as well.
@@ -136,6 +153,9 @@ impl Metrics {
         self.pools.set(count(levels.pools));
         self.networks.set(count(levels.networks));
         self.ports.set(count(levels.ports));
+        for (state, level) in [("ready", levels.ports_ready), ("unready", levels.ports_unready)] {
+            self.ahead.get_or_create(&Ahead { state }).set(count(level));
+        }
         self.tasks.set(count(levels.tasks));
         self.oldest_task.set(i64::try_from(levels.oldest_task.as_secs()).unwrap_or(i64::MAX));
         let mut text = String::new();
@@ -167,7 +187,15 @@ mod tests {
         findings.found("port", 2);
         findings.round(true);
         findings.round(false);
-        let levels = Levels { pools: 1, networks: 2, ports: 3, tasks: 4, oldest_task: Duration::from_millis(5999) };
+        let levels = Levels {
+            pools: 1,
+            networks: 2,
+            ports: 3,
+            ports_ready: 5,
+            ports_unready: 6,
+            tasks: 4,
+            oldest_task: Duration::from_millis(5999),
+        };
         let text = metrics.text(&levels).unwrap();
         for line in [
             r#"kuryr_plugin_calls_total{method="NetworkDriver.Join",result="ok"} 2"#,
@@ -183,6 +211,8 @@ mod tests {
             "kuryr_pools 1",
             "kuryr_networks 2",
             "kuryr_ports 3",
+            r#"kuryr_port_pool_ports{state="ready"} 5"#,
+            r#"kuryr_port_pool_ports{state="unready"} 6"#,
             "kuryr_journal_tasks 4",
             "kuryr_journal_oldest_task_age_seconds 5",
         ] {

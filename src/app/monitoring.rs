@@ -56,6 +56,8 @@ async fn show(State(monitored): State<Monitored>) -> impl IntoResponse {
         pools: counts.pools,
         networks: counts.networks,
         ports: counts.ports,
+        ports_ready: counts.ready,
+        ports_unready: counts.pooled - counts.ready,
         tasks: counts.tasks,
         oldest_task: monitored.core.oldest_task_age(),
     };

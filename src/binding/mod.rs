@@ -21,4 +21,4 @@ mod vif;
 
 pub use error::Error;
 pub use names::{bridge_name, container_name, existing, tap_name};
-pub use vif::{Settings, Vif, bind, unbind, unbind_many};
+pub use vif::{Settings, Vif, bind, is_plugged, label, needs_no_endpoint, unbind, unbind_many};

@@ -35,6 +35,11 @@ impl Names {
         Self { tap: tap_name(port), qbr: prefixed("qbr", port), qvb: prefixed("qvb", port), qvo: prefixed("qvo", port) }
     }
 
+    /// The one that is in the switch.
+    fn in_switch(&self, hybrid: bool) -> &str {
+        if hybrid { &self.qvo } else { &self.tap }
+    }
+
     /// Those whose removal removes all.
     fn roots(&self) -> [String; 3] {
         [self.tap.clone(), self.qvb.clone(), self.qbr.clone()]
@@ -57,7 +62,7 @@ fn plug_once(socket: &mut Socket, vif: &Vif, settings: &Settings) -> Result<(), 
     let port = vif.port;
     let refused = |source| Error::Switch { port, source };
     let names = Names::of(port);
-    let hybrid = vif.vif_details.get("ovs_hybrid_plug") == Some(&Value::Bool(true));
+    let hybrid = is_hybrid(vif);
     let bridge = detail(vif, "bridge_name").unwrap_or(&settings.ovs_bridge);
     let iface_id = port.to_string();
 
@@ -90,10 +95,9 @@ fn plug_once(socket: &mut Socket, vif: &Vif, settings: &Settings) -> Result<(), 
         ("iface-id", iface_id.as_str()),
         ("iface-status", "active"),
         ("owner", OWNER),
-        // The names differ in kuryr-libnetwork's script too.
-        (if hybrid { "vm-id" } else { "vm-uuid" }, vif.endpoint.as_str()),
+        (endpoint_key(hybrid), vif.endpoint.as_str()),
     ];
-    let name = if hybrid { names.qvo.as_str() } else { names.tap.as_str() };
+    let name = names.in_switch(hybrid);
     let added = switch.add_port(&SwitchPort { bridge, name, external_ids: &external_ids });
     added.map_err(|error| {
         // A new conversation: the first one's time may be over.
@@ -103,6 +107,23 @@ fn plug_once(socket: &mut Socket, vif: &Vif, settings: &Settings) -> Result<(), 
         pair::undo(socket, port, &names.roots());
         refused(error)
     })
+}
+
+/// Writes the endpoint of a port that is in the switch already.
+pub(super) fn label(vif: &Vif, settings: &Settings) -> Result<(), Error> {
+    let (hybrid, names) = (is_hybrid(vif), Names::of(vif.port));
+    let connected = Client::connect(&settings.ovsdb_socket, settings.deadline);
+    let labelled = connected.and_then(|mut switch| switch.set_external_id(names.in_switch(hybrid), endpoint_key(hybrid), &vif.endpoint));
+    labelled.map_err(|source| Error::Switch { port: vif.port, source })
+}
+
+fn is_hybrid(vif: &Vif) -> bool {
+    vif.vif_details.get("ovs_hybrid_plug") == Some(&Value::Bool(true))
+}
+
+/// The names differ in kuryr-libnetwork's script too.
+fn endpoint_key(hybrid: bool) -> &'static str {
+    if hybrid { "vm-id" } else { "vm-uuid" }
 }
 
 /// Takes the port out of the switch and then removes its interfaces, plain and hybrid, whichever there are. The order matters: a switch

@@ -136,6 +136,28 @@ pub fn unbind_many(ports: &[Uuid]) -> Result<(), netlink::Error> {
     Socket::open()?.delete_links(&taps)
 }
 
+/// Whether the interface of a port of this vif_type is made before its endpoint is known: a script is told the endpoint.
+pub fn needs_no_endpoint(vif_type: &str) -> bool {
+    matches!(vif_type, "bridge" | "ovs")
+}
+
+/// Whether both ends of the port's pair are in this namespace, with the port's MAC. Blocks for a moment.
+pub fn is_plugged(vif: &Vif) -> Result<bool, Error> {
+    let refused = |source| Error::Netlink { port: vif.port, source };
+    let mut socket = Socket::open().map_err(refused)?;
+    let container = socket.link(&container_name(vif.port)).map_err(refused)?;
+    let host = socket.link(&tap_name(vif.port)).map_err(refused)?;
+    Ok(host.is_some_and(|host| host.up) && container.is_some_and(|link| link.mac == Some(vif.mac)))
+}
+
+/// Writes the endpoint beside a port that was plugged before its endpoint was known. Blocks, as [`bind`] does.
+pub fn label(vif: &Vif, settings: &Settings) -> Result<(), Error> {
+    match Plug::of(vif, settings) {
+        Some(Plug::Ovs) => ovs::label(vif, settings),
+        _ => Ok(()),
+    }
+}
+
 fn refusal(vif: &Vif, settings: &Settings) -> Error {
     let (port, vif_type) = (vif.port, vif.vif_type.clone());
     match vif_type.as_str() {

@@ -47,6 +47,8 @@ pub struct Config {
     pub ports_by_mac: bool,
     /// How long a call of the engine may take.
     pub request_timeout: Duration,
+    /// `[port_pool]`.
+    pub port_pool: PortPool,
     /// What `[neutron]` says besides authentication.
     pub neutron: Neutron,
     /// How to authenticate.
@@ -127,6 +129,23 @@ pub struct Neutron {
     pub insecure: bool,
     /// How long an HTTP request may take.
     pub timeout: Option<Duration>,
+}
+
+/// `[port_pool]`: ports made ahead of use.
+#[derive(Debug, Clone, Copy)]
+pub struct PortPool {
+    /// Whether any are made.
+    pub enabled: bool,
+    /// Ports that each network always has ahead.
+    pub min: usize,
+    /// The most that it has.
+    pub max: usize,
+    /// Ports made at the same time.
+    pub batch: usize,
+    /// For how long a start counts.
+    pub idle_time: Duration,
+    /// Percent of a subnet's free addresses.
+    pub share: usize,
 }
 
 /// `[binding]`.

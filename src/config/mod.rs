@@ -16,7 +16,7 @@ pub mod sources;
 #[cfg(test)]
 mod tests;
 
-pub use effective::{Auth, Binding, Config, Log, Neutron, Secret, Spec, Ssl};
+pub use effective::{Auth, Binding, Config, Log, Neutron, PortPool, Secret, Spec, Ssl};
 pub use sources::{Origin, Settings, Sources};
 
 /// Why a configuration cannot be used.

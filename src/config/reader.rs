@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{Auth, Binding, Config, Error, Log, Neutron, Origin, Secret, Settings, Spec, Ssl, kind, options};
+use super::{Auth, Binding, Config, Error, Log, Neutron, Origin, PortPool, Secret, Settings, Spec, Ssl, kind, options};
 
 /// Asks the settings by option name. A name that is not in the table would be unset; a test holds that there is none.
 pub(super) struct Reader<'a>(pub(super) &'a Settings);
@@ -153,6 +153,18 @@ impl Reader<'_> {
             }
             None => None,
         };
+        let number = |name: &str| {
+            let text = self.text("port_pool", name)?;
+            Ok::<usize, Error>(text.and_then(|text| text.trim().parse().ok()).unwrap_or(0))
+        };
+        let port_pool = PortPool {
+            enabled: self.flag("port_pool", "enabled")?,
+            min: number("min")?,
+            max: number("max")?,
+            batch: number("batch")?,
+            idle_time: Duration::from_secs(number("idle_time")? as u64),
+            share: number("share")?,
+        };
         let host = match self.text("DEFAULT", "host")? {
             Some(host) => host,
             None => nix::unistd::gethostname().map(|h| h.to_string_lossy().into_owned()).unwrap_or_default(),
@@ -179,6 +191,7 @@ impl Reader<'_> {
             metrics_listen: self.list("kuryr", "metrics_listen")?,
             ports_by_mac: self.flag("kuryr", "ports_by_mac")?,
             request_timeout: Self::seconds(self.text("kuryr", "request_timeout")?).unwrap_or(Duration::from_secs(20)),
+            port_pool,
             neutron,
             auth: self.auth()?,
             binding,

@@ -65,7 +65,8 @@ impl Core {
                 let _turn = self.turns.take(format!("port {port}")).await;
                 let entries = {
                     let state = self.state();
-                    let Some(mut port) = state.port_with(pool, address).cloned() else { return };
+                    let known = state.port_with(pool, address).filter(|port| !port.pooled).cloned();
+                    let Some(mut port) = known else { return };
                     port.mark(pool, AddressState::Released);
                     if port.is_held() { vec![Entry::Port(port)] } else { self.retire(&state, port) }
                 };
@@ -169,12 +170,25 @@ impl Core {
             if let Some(port) = network.ports.port {
                 return self.take_existing_by_id(network, subnet, port).await;
             }
+            if mac.is_none() {
+                self.port_pool.started(network, &self.settings.port_pool);
+                if let Some(ip) = self.take_pooled(network, subnet, false).await? {
+                    return Ok(ip);
+                }
+            }
             if let Some(mac) = mac
                 && let Some(ip) = self.take_existing_by_mac(network, subnet, mac).await?
             {
                 return Ok(ip);
             }
-            return self.free_address(network, subnet, mac).await;
+            let cold = self.free_address(network, subnet, mac).await;
+            // What is being made ahead may be all that the cloud grants.
+            return match cold {
+                Err(Error::Cloud(error)) if mac.is_none() && error.is_conflict() => {
+                    self.take_pooled(network, subnet, true).await?.ok_or(Error::Cloud(error))
+                }
+                cold => cold,
+            };
         };
         check_host(ip, subnet.cidr, "address")?;
         if subnet.gateway == Some(ip) || subnet.reserved.contains(&ip) {
@@ -184,7 +198,7 @@ impl Core {
         let _turn = self.turns.take(format!("address {ip} of {}", subnet.id)).await;
         let held = self.state().port_with(subnet.pool, ip).map(|port| port.id);
         if let Some(port) = held
-            && let Some(ip) = self.grant_again(network, subnet, port, ip).await?
+            && let Some(ip) = self.with_pooled(port, self.grant_again(network, subnet, port, ip)).await?
         {
             return Ok(ip);
         }
@@ -220,8 +234,8 @@ impl Core {
                     network.id
                 )));
             }
-            // Nothing is bound to it: the engine lost our first reply, or gave up before it made the endpoint.
-            port.mark(subnet.pool, AddressState::Granted);
+            // Nothing is bound to it: it was made ahead, the engine lost our first reply, or it gave up before it made the endpoint.
+            port.hand_out(subnet.pool);
             Ok(vec![Entry::Port(port)])
         });
         Ok(granted.await?.map(|()| ip))

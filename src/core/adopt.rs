@@ -168,6 +168,7 @@ impl Core {
             router: None,
             subnets: Vec::new(),
             ports: Default::default(),
+            pool: Default::default(),
         };
         if !network.joined && !internal && self.settings.external_network.is_some() {
             let name = naming::router_name(naming::name_start(id));
@@ -297,7 +298,7 @@ impl Core {
         Ok(Some(named))
     }
 
-    fn is_of_this_host(&self, port: &openstack::Port) -> bool {
+    pub(super) fn is_of_this_host(&self, port: &openstack::Port) -> bool {
         port.device_owner == naming::DEVICE_OWNER && port.host_id == self.settings.host
     }
 }
@@ -334,11 +335,14 @@ fn adopted_port(state: &State, network: &Network, port: &openstack::Port) -> Opt
     if state.ports.contains_key(&port.id) || state.tasks.values().any(|task| task.work.key() == port.id) {
         return None;
     }
+    // Nobody has it, whatever the journal may have known of it.
+    let pooled = port.name == naming::POOLED_NAME && port.device_id.is_empty();
+    let state = if pooled { AddressState::Waiting } else { AddressState::Granted };
     let address = |ip: IpAddr, subnet: Uuid| {
         let known = network.subnets.iter().find(|known| known.id == subnet)?;
-        Some(Address { ip, subnet, pool: known.pool, state: AddressState::Granted })
+        Some(Address { ip, subnet, pool: known.pool, state })
     };
-    let endpoint = only_docker_id(&port.tags).or_else(|| DockerId::parse(&port.device_id));
+    let endpoint = endpoint_in(port);
     Some(Port {
         id: port.id,
         network: network.id.clone(),
@@ -351,11 +355,19 @@ fn adopted_port(state: &State, network: &Network, port: &openstack::Port) -> Opt
         mtu: network.mtu,
         endpoint,
         // If a group is there it is found by the port's id.
-        exposing: true,
+        exposing: !pooled,
         existing: existing_port::was_there(port),
         changed: existing_port::to_restore(port),
+        pooled,
+        ready: false,
+        groups: if pooled { port.security_groups.clone() } else { Vec::new() },
         created: now(),
     })
+}
+
+/// The endpoint that a port of Neutron is said to be of.
+pub(super) fn endpoint_in(port: &openstack::Port) -> Option<DockerId> {
+    only_docker_id(&port.tags).or_else(|| DockerId::parse(&port.device_id))
 }
 
 /// The Docker id that the tags spell, if they spell just one.

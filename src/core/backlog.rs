@@ -17,6 +17,7 @@ use super::{
     record::{Entry, Made, Task, Work},
     state::{Retry, State},
 };
+use crate::openstack::{Urgency, as_urgent};
 
 /// More requests at once make a busy Neutron slower, not faster.
 pub(super) const CALLS_AT_ONCE: usize = 4;
@@ -57,7 +58,7 @@ impl Core {
                 let Some(task) = self.claim() else { break };
                 let core = self.clone();
                 running.spawn(async move {
-                    let done = core.finish(task).await;
+                    let done = as_urgent(Urgency::Promise, core.finish(task)).await;
                     drop(slot);
                     core.backlog.notify_waiters();
                     done

@@ -45,8 +45,9 @@ impl Core {
         let linked = on_blocking_thread("listing links", binding::existing).await?.map_err(|error| Error::Unknown(error.to_string()))?;
         let (ports, pools, networks) = {
             let state = self.state();
-            let idle =
-                |port: &&Port| port.endpoint.is_none() && now - port.created > GRACE && !linked.contains(&binding::tap_name(port.id));
+            // The link of a port made ahead was there before anybody came for it.
+            let linked = |port: &Port| linked.contains(&binding::tap_name(port.id)) && !port.ready;
+            let idle = |port: &&Port| port.endpoint.is_none() && !port.pooled && now - port.created > GRACE && !linked(port);
             let unused = |pool: &&Pool| is_unused(&state, pool, now);
             let ports: Vec<Uuid> = state.ports.values().filter(idle).map(|port| port.id).collect();
             let pools: Vec<Uuid> = state.pools.values().filter(unused).map(|pool| pool.id).collect();
@@ -135,7 +136,12 @@ impl Core {
     /// Ports made just before a crash, which the journal never heard of. Owner, host, name and an empty device together say that they
     /// are this host's and that no endpoint has them.
     async fn collect_orphans(&self, now: i64, linked: &[String]) -> Result<(), Error> {
-        let query = [("device_owner", naming::DEVICE_OWNER), ("binding:host_id", &self.settings.host), ("name", naming::PORT_NAME)];
+        let query = [
+            ("device_owner", naming::DEVICE_OWNER),
+            ("binding:host_id", &self.settings.host),
+            ("name", naming::PORT_NAME),
+            ("name", naming::POOLED_NAME),
+        ];
         let found = self.neutron.list::<openstack::Port>(&query).await?;
         let known = |port: &openstack::Port| {
             let state = self.state();
@@ -143,7 +149,8 @@ impl Core {
         };
         for port in found {
             let old = port.extra.get("created_at").and_then(Value::as_str).and_then(age_at(now)).is_some_and(|age| age > GRACE);
-            let ours = port.host_id == self.settings.host && port.device_owner == naming::DEVICE_OWNER && port.name == naming::PORT_NAME;
+            let named = [naming::PORT_NAME, naming::POOLED_NAME].contains(&port.name.as_str());
+            let ours = self.is_of_this_host(&port) && named;
             let linked = linked.contains(&binding::tap_name(port.id));
             if ours && old && port.device_id.is_empty() && !linked && !known(&port) {
                 tracing::info!(port = %port.id, "removing a port that a crash left behind");
@@ -190,6 +197,7 @@ fn lost(network: &openstack::Network) -> Network {
         router: None,
         subnets: Vec::new(),
         ports: Default::default(),
+        pool: Default::default(),
     }
 }
 
@@ -208,6 +216,9 @@ fn orphan(port: &openstack::Port) -> Port {
         exposing: false,
         existing: false,
         changed: Default::default(),
+        pooled: false,
+        ready: false,
+        groups: Vec::new(),
         created: 0,
     }
 }

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     binding::{self, Vif},
+    journal::Lasting,
     mac::MacAddr,
     openstack,
 };
@@ -46,7 +47,7 @@ impl Core {
         }
         let mut claimed = None;
         let dress = self.promise(Work::DressPort { port: port.id, endpoint: request.endpoint.clone() });
-        self.change_port(port.id, |_, mut port| {
+        self.change_port_for(Lasting::ProcessEnd, port.id, |_, mut port| {
             if let Some(other) = port.endpoint.as_ref().filter(|other| **other != request.endpoint) {
                 return Err(in_use(&network, &port, other));
             }
@@ -56,7 +57,15 @@ impl Core {
         })
         .await?;
         let port = claimed.ok_or_else(|| given_back(port.id))?;
-        if let Err(error) = self.bind(&port).await {
+        let plugged = match port.ready {
+            true => self.is_plugged(&port).await,
+            false => Ok(false),
+        };
+        let bound = match plugged {
+            Ok(false) => self.bind(&port).await,
+            plugged => plugged.map(drop),
+        };
+        if let Err(error) = bound {
             // The engine gives the addresses back by itself, but does not delete an endpoint whose creation failed.
             self.free(port.id, &request.endpoint, false).await;
             return Err(error);
@@ -77,7 +86,7 @@ impl Core {
             Error::Unknown(format!("endpoint {endpoint} of network {} is not known on this host; start the container again", network.id))
         })?;
         self.promise_exposure(&port, request.exposed).await?;
-        if self.settings.vif_plugging_is_fatal {
+        if self.settings.vif_plugging_is_fatal && !port.ready {
             self.await_active(port.id).await?;
         }
         let held = |pool: Uuid| port.address(pool).is_some_and(|address| address.state == AddressState::Granted);
@@ -122,7 +131,7 @@ impl Core {
             let known = state.ports.get(&port).filter(|port| port.endpoint.as_ref() == Some(endpoint)).cloned();
             let Some(port) = known else { return };
             let mut entries = state.call_off_port(port.id);
-            entries.push(Entry::Port(Port { endpoint: None, exposing: false, ..port.clone() }));
+            entries.push(Entry::Port(Port { endpoint: None, exposing: false, ready: false, ..port.clone() }));
             if port.exposing {
                 entries.push(self.promise(Work::Conceal(port.id)));
             }
@@ -249,6 +258,7 @@ impl Core {
         self.change_port(port, |_, mut port| {
             match bound {
                 Some(bound) => {
+                    port.ready = false;
                     port.mac = bound.mac_address;
                     port.vif_type = bound.vif_type.unwrap_or_default();
                     port.vif_details = bound.vif_details;
@@ -283,7 +293,7 @@ impl Core {
         }
     }
 
-    async fn bind(&self, port: &Port) -> Result<(), Error> {
+    pub(super) async fn bind(&self, port: &Port) -> Result<(), Error> {
         let (vif, settings) = (port.vif(&self.settings.host), self.settings.binding.clone());
         on_blocking_thread("plugging a port", move || binding::bind(&vif, &settings)).await??;
         Ok(())

@@ -332,7 +332,7 @@ fn endpoint_of_others(port: &openstack::Port) -> Option<String> {
         let endpoint = only_docker_id(&port.tags).map(|id| format!(" {id}")).unwrap_or_default();
         return Some(format!("bears the tags of an endpoint{endpoint}"));
     }
-    let made_by_kuryr = port.device_owner == naming::DEVICE_OWNER && port.name == naming::PORT_NAME;
+    let made_by_kuryr = port.device_owner == naming::DEVICE_OWNER && [naming::PORT_NAME, naming::POOLED_NAME].contains(&port.name.as_str());
     made_by_kuryr.then(|| "a kuryr made for another container".to_owned())
 }
 
@@ -381,6 +381,9 @@ fn record(network: &Network, found: &openstack::Port, granted: Option<(&Subnet, 
         exposing: false,
         existing: true,
         changed: Map::new(),
+        pooled: false,
+        ready: false,
+        groups: Vec::new(),
         created: now(),
     }
 }

@@ -44,8 +44,9 @@ use serde_json::Value;
 use tokio::sync::{Notify, OnceCell, RwLock, Semaphore};
 use uuid::Uuid;
 
-pub use self::error::Error;
+pub use self::{error::Error, port_pool::PoolSettings};
 use self::{
+    port_pool::PortPool,
     record::{Entry, Key, Made, Port, Task, Work},
     state::State,
     turns::Turns,
@@ -53,7 +54,7 @@ use self::{
 };
 use crate::{
     binding,
-    journal::{self, Journal, Record},
+    journal::{self, Journal, Lasting, Record},
     metrics::Findings,
     openstack::{self, Neutron, Resource},
 };
@@ -83,6 +84,8 @@ pub struct Settings {
     pub vif_plugging_is_fatal: bool,
     /// `[neutron] vif_plugging_timeout`: the most that it waits.
     pub vif_plugging_timeout: Duration,
+    /// `[port_pool]`: ports made ahead of use.
+    pub port_pool: PoolSettings,
 }
 
 /// The core of the daemon, shared by all edges.
@@ -94,6 +97,8 @@ pub struct Core {
     state: Mutex<State>,
     turns: Turns,
     next_task: AtomicU64,
+    /// Unix time of this life's beginning, in seconds.
+    started: i64,
     /// The first task of this life of the daemon.
     first_task: u64,
     /// Told whenever a task was promised or has ended.
@@ -101,6 +106,7 @@ pub struct Core {
     /// Lets a few calls of the backlog to the cloud run at once.
     cloud: Semaphore,
     unplug: Unplug,
+    port_pool: PortPool,
     /// Held alone by whoever writes what is owed, and shared by other commits: what is owed is written as it stands, so that nothing may
     /// change it meanwhile.
     writing: RwLock<()>,
@@ -119,10 +125,11 @@ impl Core {
         let mut state = State::default();
         for record in records {
             match Entry::read(record) {
-                Ok(entry) => state.apply(entry),
+                Ok(entry) => state.apply(entry.taken_up()),
                 Err(reason) => tracing::error!("left out of the journal: {reason}"),
             }
         }
+        let port_pool = PortPool::of(&state);
         let next_task = state.tasks.keys().next_back().map_or(1, |last| last + 1);
         Self {
             settings,
@@ -131,10 +138,12 @@ impl Core {
             state: Mutex::new(state),
             turns: Turns::default(),
             next_task: AtomicU64::new(next_task),
+            started: now(),
             first_task: next_task,
             backlog: Notify::new(),
             cloud: Semaphore::new(backlog::CALLS_AT_ONCE),
             unplug: Unplug::default(),
+            port_pool,
             writing: RwLock::default(),
             unwritten: Mutex::default(),
             external_network: OnceCell::new(),
@@ -146,7 +155,9 @@ impl Core {
     /// How many networks, ports and unfinished tasks this host has.
     pub fn counts(&self) -> Counts {
         let state = self.state();
-        Counts { pools: state.pools.len(), networks: state.networks.len(), ports: state.ports.len(), tasks: state.tasks.len() }
+        let (pooled, ready) = state.pooled_and_ready();
+        let (pools, networks, ports) = (state.pools.len(), state.networks.len(), state.ports.len() - pooled);
+        Counts { pools, networks, ports, pooled, ready, tasks: state.tasks.len() }
     }
 
     /// How long ago the oldest unfinished task was promised.
@@ -167,13 +178,13 @@ impl Core {
 
     /// Makes entries durable, and only then lets other requests see them.
     async fn commit(&self, entries: Vec<Entry>) -> Result<(), journal::Error> {
-        self.write(entries).await.map_err(|(error, _)| error)
+        self.write(entries, Lasting::PowerLoss).await.map_err(|(error, _)| error)
     }
 
     /// [`Core::commit`] for what must not fail: a release, or the end of a task. What the journal does not take now goes into it with a later
     /// commit; until then a crash forgets it.
     async fn commit_at_any_rate(&self, entries: Vec<Entry>) {
-        if let Err((error, entries)) = self.write(entries).await {
+        if let Err((error, entries)) = self.write(entries, Lasting::PowerLoss).await {
             tracing::error!("{error}; kuryr goes on from memory");
             let keys: Vec<Key> = entries.iter().map(Entry::key).collect();
             // First: whoever sees that they are owed must find them as they are now.
@@ -183,21 +194,21 @@ impl Core {
     }
 
     /// Writes entries, and with them what an earlier commit could not write, and then takes them over; gives them back when it cannot.
-    async fn write(&self, entries: Vec<Entry>) -> Result<(), (journal::Error, Vec<Entry>)> {
+    async fn write(&self, entries: Vec<Entry>, lasting: Lasting) -> Result<(), (journal::Error, Vec<Entry>)> {
         let shared = self.writing.read().await;
         if self.unwritten().is_empty() {
-            return self.write_with(entries, &[]).await;
+            return self.write_with(entries, &[], lasting).await;
         }
         drop(shared);
         let _alone = self.writing.write().await;
         let new: BTreeSet<Key> = entries.iter().map(Entry::key).collect();
         let owed: Vec<Key> = self.unwritten().iter().filter(|key| !new.contains(*key)).cloned().collect();
-        self.write_with(entries, &owed).await?;
+        self.write_with(entries, &owed, lasting).await?;
         self.unwritten().retain(|key| !new.contains(key) && !owed.contains(key));
         Ok(())
     }
 
-    async fn write_with(&self, entries: Vec<Entry>, owed: &[Key]) -> Result<(), (journal::Error, Vec<Entry>)> {
+    async fn write_with(&self, entries: Vec<Entry>, owed: &[Key], lasting: Lasting) -> Result<(), (journal::Error, Vec<Entry>)> {
         if entries.is_empty() && owed.is_empty() {
             return Ok(());
         }
@@ -205,7 +216,7 @@ impl Core {
             let state = self.state();
             owed.iter().map(|key| state.entry(key).change()).chain(entries.iter().map(Entry::change)).collect()
         };
-        match self.journal.commit(changes).await {
+        match self.journal.commit(changes, lasting).await {
             Ok(()) => {
                 self.take_over(entries);
                 Ok(())
@@ -231,13 +242,23 @@ impl Core {
 
     /// Changes a port as it stands now; none when it is no more. The entries take effect before anybody else changes it.
     async fn change_port(&self, id: Uuid, change: impl FnOnce(&State, Port) -> Result<Vec<Entry>, Error>) -> Result<Option<()>, Error> {
+        self.change_port_for(Lasting::PowerLoss, id, change).await
+    }
+
+    /// [`Core::change_port`] with a say in what the change has to outlive.
+    async fn change_port_for(
+        &self,
+        lasting: Lasting,
+        id: Uuid,
+        change: impl FnOnce(&State, Port) -> Result<Vec<Entry>, Error>,
+    ) -> Result<Option<()>, Error> {
         let _turn = self.turns.take(format!("port {id}")).await;
         let entries = {
             let state = self.state();
             let Some(port) = state.ports.get(&id).cloned() else { return Ok(None) };
             change(&state, port)?
         };
-        self.commit(entries).await?;
+        self.write(entries, lasting).await.map_err(|(error, _)| error)?;
         Ok(Some(()))
     }
 
@@ -269,6 +290,10 @@ pub struct Counts {
     pub networks: usize,
     /// Ports of endpoints.
     pub ports: usize,
+    /// Ports made ahead of use.
+    pub pooled: usize,
+    /// Those of them that can be handed out.
+    pub ready: usize,
     /// Tasks not finished yet.
     pub tasks: usize,
 }

@@ -11,6 +11,8 @@ pub const DEVICE_OWNER: &str = "compute:kuryr";
 pub const PORT_NAME: &str = "kuryr-unbound-port";
 /// Name of a port by which a swarm's manager holds an address. kuryr-libnetwork has no such thing.
 pub const RESERVED_PORT: &str = "kuryr-swarm-port";
+/// Name of a port made ahead of use, until it is handed out. kuryr-libnetwork has no such thing, and takes it for nobody's.
+pub const POOLED_NAME: &str = "kuryr-pool-port";
 /// Prefix of the name of a subnet that kuryr made; the engine's text of the pool follows.
 pub const SUBNET_PREFIX: &str = "kuryr-subnet-";
 

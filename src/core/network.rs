@@ -12,6 +12,7 @@ use super::{
     naming, now,
     options::Chosen,
     port_options::{PORT_OPTIONS, PortOptions},
+    port_pool::PoolLimits,
     record::{Entry, Made, Network, Pool, Subnet, Work},
     request::{DockerId, NetworkRequest},
 };
@@ -58,6 +59,7 @@ impl Core {
             router: None,
             subnets: Vec::new(),
             ports,
+            pool: PoolLimits::read(&request.options)?,
         };
         let mut made = Vec::new();
         let outcome = self.furnish(&mut network, ranges, &mut made, claim.seek).await;
@@ -240,7 +242,9 @@ impl Core {
             let repeated = known.map_or(0, |pool| pool.repeated);
             entries.push(Entry::Pool(Pool { network: Some(network.id.clone()), released, repeated, ..pool }));
         }
-        Ok(self.commit(entries).await?)
+        self.commit(entries).await?;
+        self.port_pool.look();
+        Ok(())
     }
 
     /// Makes the subnets that are not there. Those of different families need not wait for each other.

@@ -3,7 +3,7 @@
 
 use uuid::Uuid;
 
-use super::{Error, request::DriverOptions};
+use super::{Error, port_pool::POOL_OPTIONS, request::DriverOptions};
 
 const NETWORK: [&str; 2] = ["neutron.net.uuid", "neutron.net.name"];
 const SHARED: &str = "neutron.net.shared";
@@ -75,7 +75,7 @@ impl Chosen {
 }
 
 fn known() -> Vec<&'static str> {
-    [NETWORK, SUBNET, SUBNET_V6, POOL, POOL_V6].into_iter().flatten().chain([SHARED]).collect()
+    [NETWORK, SUBNET, SUBNET_V6, POOL, POOL_V6].into_iter().flatten().chain([SHARED]).chain(POOL_OPTIONS).collect()
 }
 
 /// Warns of what begins with `neutron.` or `kuryr.` and is not in `known`, and passes it over as kuryr-libnetwork does.

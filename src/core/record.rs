@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::{
     port_options::PortChoice,
+    port_pool::PoolLimits,
     request::{DockerId, ExposedPort},
 };
 use crate::{
@@ -84,6 +85,9 @@ pub struct Network {
     /// What `-o` says of the ports of its endpoints.
     #[serde(default)]
     pub ports: PortChoice,
+    /// What `-o` says of the ports made ahead on it.
+    #[serde(default)]
+    pub pool: PoolLimits,
 }
 
 /// A subnet of a [`Network`].
@@ -142,7 +146,16 @@ pub struct Port {
     /// What kuryr changes of it while it is used, with the values from before, by Neutron's names of the fields.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub changed: Map<String, Value>,
-    /// Unix time it was made or taken, in seconds.
+    /// Whether it was made ahead of use and nobody has it yet: all its addresses wait.
+    #[serde(default)]
+    pub pooled: bool,
+    /// Whether its link is in place and Neutron has reported it ACTIVE before an endpoint came for it.
+    #[serde(default)]
+    pub ready: bool,
+    /// The security groups that it was made with, while it is [`Port::pooled`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Uuid>,
+    /// Unix time it was made, taken or handed out, in seconds.
     pub created: i64,
 }
 
@@ -168,6 +181,36 @@ pub enum AddressState {
     Granted,
     /// Given back.
     Released,
+}
+
+#[cfg(test)]
+impl Network {
+    /// One of kuryr's own with an IPv4 subnet.
+    pub fn for_test(digit: char) -> Self {
+        let subnet = Subnet {
+            id: Uuid::from_u128(1),
+            owned: true,
+            subnetpool: Uuid::from_u128(2),
+            pool: Uuid::from_u128(2),
+            cidr: IpNet::new([10, 0, 0, 0].into(), 24).unwrap(),
+            gateway: None,
+            guessed: Default::default(),
+            routes: Vec::new(),
+            reserved: BTreeSet::new(),
+        };
+        Self {
+            id: DockerId::parse(&digit.to_string().repeat(64)).unwrap(),
+            neutron: Uuid::from_u128(3),
+            owned: true,
+            joined: false,
+            mtu: 1500,
+            internal: false,
+            router: None,
+            subnets: vec![subnet],
+            ports: PortChoice::default(),
+            pool: PoolLimits::default(),
+        }
+    }
 }
 
 impl Port {
@@ -368,6 +411,14 @@ impl Entry {
     pub fn key(&self) -> Key {
         let Change { kind, id, .. } = self.change();
         (kind, id)
+    }
+
+    /// The record as it counts for a daemon that has just started: what was ready before may not be so any more.
+    pub fn taken_up(self) -> Self {
+        match self {
+            Self::Port(port) if port.pooled => Self::Port(Port { ready: false, ..port }),
+            other => other,
+        }
     }
 
     /// What the journal has to write for it.

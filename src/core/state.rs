@@ -1,7 +1,7 @@
 //! What the core knows in memory: the journal's records, indexed for the questions a request asks.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::IpAddr,
     time::Instant,
 };
@@ -23,11 +23,15 @@ pub(super) struct State {
     pub ports: HashMap<Uuid, Port>,
     endpoints: HashMap<DockerId, Uuid>,
     addresses: HashMap<(Uuid, IpAddr), Uuid>,
+    /// Ports made ahead of use, by network.
+    pooled: HashMap<DockerId, BTreeSet<Uuid>>,
     pub tasks: BTreeMap<u64, Task>,
     /// Neutron objects that a task, or a request that takes a port back, works on right now.
     pub busy: HashSet<Uuid>,
     /// Pools that a CreateNetwork under way is about to draw on.
     pub claimed: HashSet<Uuid>,
+    /// Ports made ahead that one request or task works on.
+    pub held: HashSet<Uuid>,
     /// Tasks of the collector about what a request under way makes.
     pub under_way: HashSet<u64>,
     /// Tasks that failed: how often, and when to try again.
@@ -64,6 +68,9 @@ impl State {
                 }
                 for address in &port.addresses {
                     self.addresses.insert((address.pool, address.ip), port.id);
+                }
+                if port.pooled {
+                    self.pooled.entry(port.network.clone()).or_default().insert(port.id);
                 }
                 self.ports.insert(port.id, port);
             }
@@ -104,6 +111,36 @@ impl State {
         for address in &port.addresses {
             self.addresses.remove(&(address.pool, address.ip));
         }
+        if let Some(pooled) = self.pooled.get_mut(&port.network) {
+            pooled.remove(&id);
+            if pooled.is_empty() {
+                self.pooled.remove(&port.network);
+            }
+        }
+    }
+
+    /// Ports made ahead of use on a network.
+    pub fn pooled_on(&self, network: &DockerId) -> impl Iterator<Item = &Port> {
+        self.pooled.get(network).into_iter().flatten().filter_map(|id| self.ports.get(id))
+    }
+
+    /// Networks that have such ports.
+    pub fn networks_with_pooled(&self) -> impl Iterator<Item = &DockerId> {
+        self.pooled.keys()
+    }
+
+    /// How many such ports there are, and how many of them can be handed out.
+    pub fn pooled_and_ready(&self) -> (usize, usize) {
+        let pooled = self.pooled.values().flatten().filter_map(|id| self.ports.get(id));
+        pooled.fold((0, 0), |(pooled, ready), port| (pooled + 1, ready + usize::from(port.ready)))
+    }
+
+    /// Holds a port made ahead that has an address out of `pool`, if `such` holds of it.
+    pub fn claim_pooled(&mut self, network: &DockerId, pool: Uuid, such: impl Fn(&Port) -> bool) -> Option<Uuid> {
+        let fits = |port: &&Port| such(port) && !self.held.contains(&port.id) && port.address(pool).is_some();
+        let id = self.pooled_on(network).filter(fits).max_by_key(|port| port.ready).map(|port| port.id)?;
+        self.held.insert(id);
+        Some(id)
     }
 
     /// The port of an endpoint.

@@ -7,12 +7,16 @@ use uuid::Uuid;
 
 use super::{
     Core, Error,
+    endpoint::on_blocking_thread,
     existing::{kuryr_made_network, kuryr_made_subnet},
     naming,
     record::{Network, Subnet, Work},
     request::DockerId,
 };
-use crate::openstack::{self, Router, SubnetPool};
+use crate::{
+    binding,
+    openstack::{self, Router, SubnetPool},
+};
 
 impl Core {
     /// `first_try` is false when an earlier try, in this life of the daemon or another, may have got half way.
@@ -47,13 +51,18 @@ impl Core {
     }
 
     async fn dress(&self, port: Uuid, endpoint: &DockerId) -> Result<(), Error> {
-        let Some(existing) = self.state().ports.get(&port).map(|port| port.existing) else { return Ok(()) };
-        if existing {
+        let Some(known) = self.state().ports.get(&port).cloned() else { return Ok(()) };
+        if known.existing {
             return gone(self.tag_existing(port, endpoint).await);
+        }
+        if known.ready {
+            let (vif, settings) = (known.vif(&self.settings.host), self.settings.binding.clone());
+            on_blocking_thread("labelling a port", move || binding::label(&vif, &settings)).await??;
         }
         let mut tags = vec![naming::DEVICE_OWNER.to_owned()];
         tags.extend(naming::id_tags(endpoint));
-        let written = self.neutron.update::<openstack::Port>(port, &json!({"device_id": endpoint.as_str()})).await;
+        let written =
+            self.neutron.update::<openstack::Port>(port, &json!({"device_id": endpoint.as_str(), "name": naming::PORT_NAME})).await;
         let tagged = match written {
             Ok(_) => self.neutron.set_tags::<openstack::Port>(port, &tags).await,
             Err(error) => Err(error),
@@ -118,7 +127,7 @@ impl Core {
             self.retire_routers(network, &found).await?;
             match self.neutron.delete::<openstack::Network>(network.neutron).await {
                 Err(error) if error.is_conflict() => {
-                    if self.has_port_of_ours(network).await? {
+                    if !self.is_left_to_others(network).await? {
                         return Err(error.into());
                     }
                     tracing::info!(network = %network.neutron, "others have ports on a network that this host leaves, so it stays");
@@ -178,11 +187,12 @@ impl Core {
         Ok(())
     }
 
-    /// A port of this host on the network, whose removal is still to come.
-    async fn has_port_of_ours(&self, network: &Network) -> Result<bool, Error> {
-        let id = network.neutron.to_string();
-        let query = [("network_id", id.as_str()), ("device_owner", naming::DEVICE_OWNER), ("binding:host_id", self.settings.host.as_str())];
-        Ok(!self.neutron.list::<openstack::Port>(&query).await?.is_empty())
+    /// Whether others have ports on the network and this host has none, whose removal would be still to come. One without any is just being
+    /// left, and goes at the next try.
+    async fn is_left_to_others(&self, network: &Network) -> Result<bool, Error> {
+        let ports = self.neutron.list::<openstack::Port>(&[("network_id", &network.neutron.to_string())]).await?;
+        let mut of_somebody = ports.iter().filter(|port| !port.device_owner.starts_with("network:dhcp")).peekable();
+        Ok(of_somebody.peek().is_some() && !of_somebody.any(|port| self.is_of_this_host(port)))
     }
 
     /// The router that kuryr made for the network, on this host or on another.

@@ -64,6 +64,16 @@ pub enum Error {
     },
 }
 
+/// What a commit has to outlive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lasting {
+    /// A loss of power: it is on the disk before the commit returns.
+    PowerLoss,
+    /// The end of this process, however it comes: it reaches the disk with the next commit of the other kind. A loss of power may take it, but
+    /// never without all that was committed after it.
+    ProcessEnd,
+}
+
 /// One record to write, or to drop when `body` is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
@@ -125,11 +135,11 @@ impl Journal {
     }
 
     /// Makes `changes` durable, all or none, and returns when they are.
-    pub async fn commit(&self, changes: Vec<Change>) -> Result<(), Error> {
+    pub async fn commit(&self, changes: Vec<Change>, lasting: Lasting) -> Result<(), Error> {
         let (done, answer) = oneshot::channel();
         let failed = |reason: &str| Error::Write { path: self.path.clone(), reason: reason.to_owned() };
         let batches = self.batches.as_ref().ok_or_else(|| failed("the journal is closed"))?;
-        batches.send(Batch { changes, done }).map_err(|_| failed("its writer has ended"))?;
+        batches.send(Batch { changes, lasting, done }).map_err(|_| failed("its writer has ended"))?;
         match answer.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(reason)) => Err(failed(&reason)),
@@ -165,8 +175,7 @@ fn hold(directory: &Path) -> Result<Flock<File>, Error> {
 fn open_database(path: &Path) -> Result<(Connection, Vec<Record>), Error> {
     let refused = |error: rusqlite::Error| refusal(path, &error);
     let mut connection = Connection::open(path).map_err(refused)?;
-    // Every commit reaches the disk: a promise made to the engine must outlive a loss of power.
-    connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;").map_err(refused)?;
+    connection.execute_batch("PRAGMA journal_mode = WAL").map_err(refused)?;
     migrations().to_latest(&mut connection).map_err(|error| match error {
         rusqlite_migration::Error::RusqliteError { err, .. } => refused(err),
         other => Error::Unusable { path: path.to_owned(), reason: other.to_string() },
@@ -227,8 +236,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (journal, records) = Journal::open(directory.path()).unwrap();
         assert_eq!(records, []);
-        journal.commit(vec![put("a", "1"), put("b", "2")]).await.unwrap();
-        journal.commit(vec![put("a", "3"), Change { body: None, ..put("b", "") }]).await.unwrap();
+        journal.commit(vec![put("a", "1"), put("b", "2")], Lasting::PowerLoss).await.unwrap();
+        journal.commit(vec![put("a", "3"), Change { body: None, ..put("b", "") }], Lasting::PowerLoss).await.unwrap();
         drop(journal);
         let (_journal, records) = Journal::open(directory.path()).unwrap();
         assert_eq!(records, [Record { kind: "port".into(), id: "a".into(), body: "3".into() }]);
@@ -242,7 +251,7 @@ mod tests {
         let commits: Vec<_> = (0..200)
             .map(|n| {
                 let journal = journal.clone();
-                tokio::spawn(async move { journal.commit(vec![put(&n.to_string(), "x")]).await })
+                tokio::spawn(async move { journal.commit(vec![put(&n.to_string(), "x")], Lasting::PowerLoss).await })
             })
             .collect();
         for commit in commits {
@@ -276,14 +285,14 @@ mod tests {
     async fn a_damaged_journal_is_set_aside_and_a_new_one_begun() {
         let directory = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(directory.path()).unwrap();
-        journal.commit(vec![put("a", "1")]).await.unwrap();
+        journal.commit(vec![put("a", "1")], Lasting::PowerLoss).await.unwrap();
         drop(journal);
         let file = directory.path().join("journal.db");
         let text = "no database, whatever it was before; ".repeat(200);
         fs::write(&file, &text).unwrap();
         let (journal, records) = Journal::open(directory.path()).unwrap();
         assert_eq!(records, []);
-        journal.commit(vec![put("b", "2")]).await.unwrap();
+        journal.commit(vec![put("b", "2")], Lasting::PowerLoss).await.unwrap();
         drop(journal);
         assert_eq!(Journal::open(directory.path()).unwrap().1.len(), 1);
         assert_eq!(fs::read_to_string(directory.path().join("journal.db.damaged")).unwrap(), text);
@@ -304,9 +313,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         mount(Some("tmpfs"), directory.path(), Some("tmpfs"), MsFlags::empty(), Some("size=512k")).unwrap();
         let (journal, _) = Journal::open(directory.path()).unwrap();
-        let error = journal.commit(vec![put("big", &"x".repeat(1 << 20))]).await.unwrap_err().to_string();
+        let error = journal.commit(vec![put("big", &"x".repeat(1 << 20))], Lasting::PowerLoss).await.unwrap_err().to_string();
         assert!(error.contains("full") && error.contains("space"), "{error}");
-        journal.commit(vec![put("small", "y")]).await.unwrap();
+        journal.commit(vec![put("small", "y")], Lasting::PowerLoss).await.unwrap();
         drop(journal);
         umount2(directory.path(), MntFlags::MNT_DETACH).unwrap();
     }

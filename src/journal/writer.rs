@@ -5,11 +5,12 @@ use std::sync::mpsc;
 use rusqlite::{Connection, params};
 use tokio::sync::oneshot;
 
-use super::Change;
+use super::{Change, Lasting};
 
 /// Changes that belong together and where to say how they fared.
 pub(super) struct Batch {
     pub changes: Vec<Change>,
+    pub lasting: Lasting,
     pub done: oneshot::Sender<Result<(), String>>,
 }
 
@@ -17,11 +18,11 @@ pub(super) struct Batch {
 pub(super) fn run(mut connection: Connection, waiting: &mpsc::Receiver<Batch>) {
     while let Ok(first) = waiting.recv() {
         let batches: Vec<Batch> = std::iter::once(first).chain(waiting.try_iter()).collect();
-        let outcome = commit(&mut connection, batches.iter().flat_map(|batch| &batch.changes));
+        let outcome = commit(&mut connection, &batches);
         // One batch that cannot be written, for its size say, must not take its neighbours down.
         if outcome.is_err() && batches.len() > 1 {
             for batch in batches {
-                let alone = commit(&mut connection, &batch.changes);
+                let alone = commit(&mut connection, std::slice::from_ref(&batch));
                 answer(batch, alone);
             }
         } else {
@@ -37,10 +38,12 @@ fn answer(batch: Batch, outcome: Result<(), String>) {
     let _ = batch.done.send(outcome);
 }
 
-fn commit<'a>(connection: &mut Connection, changes: impl IntoIterator<Item = &'a Change>) -> Result<(), String> {
-    let write = || -> rusqlite::Result<()> {
+fn commit(connection: &mut Connection, batches: &[Batch]) -> Result<(), String> {
+    let lasting = batches.iter().any(|batch| batch.lasting == Lasting::PowerLoss);
+    let mut write = || -> rusqlite::Result<()> {
+        connection.execute_batch(if lasting { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" })?;
         let transaction = connection.transaction()?;
-        for change in changes {
+        for change in batches.iter().flat_map(|batch| &batch.changes) {
             match &change.body {
                 Some(body) => transaction
                     .prepare_cached("INSERT INTO record VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET body = excluded.body")?

@@ -4,6 +4,7 @@
 //! callers and renews it once, whoever notices first that it is no longer good.
 
 mod auth;
+mod budget;
 mod calls;
 mod catalog;
 mod clouds;
@@ -17,6 +18,7 @@ mod told;
 mod transport;
 mod types;
 
+pub use budget::{Urgency, as_urgent};
 pub use calls::Calls;
 pub use clouds::Files;
 pub use error::Error;

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     auth,
+    budget::Budget,
     calls::Calls,
     catalog,
     error::Error,
@@ -55,6 +56,7 @@ pub(super) struct Session {
     gate: tokio::sync::Mutex<()>,
     keystone: Keystone,
     calls: Calls,
+    budget: Budget,
 }
 
 /// One call of the Neutron API.
@@ -95,6 +97,7 @@ impl Session {
             gate: tokio::sync::Mutex::default(),
             keystone: Keystone::default(),
             calls: Calls::default(),
+            budget: Budget::default(),
         })
     }
 
@@ -107,8 +110,9 @@ impl Session {
     }
 
     /// Sends the call and gives back the body of a good answer; on 401 renews the token and tries once more. All of it within the
-    /// deadline.
+    /// deadline, which begins when there is a place for it.
     pub async fn call(&self, call: &Call) -> Result<Vec<u8>, Error> {
+        let _place = self.budget.place().await;
         let deadline = Instant::now() + self.settings.timeout;
         let token = self.token(deadline).await?;
         let mut answer = self.send_to_neutron(call, &token, deadline).await?;

@@ -98,6 +98,13 @@ impl Client {
         self.await_change(&what, results.last())
     }
 
+    /// Sets one of the `external_ids` of an interface; one that is gone is no error.
+    pub fn set_external_id(&mut self, name: &str, key: &str, value: &str) -> Result<(), Error> {
+        let mutations = json!([["external_ids", "delete", ["set", [key]]], ["external_ids", "insert", map([(key, value)])]]);
+        let mutation = json!({"op": "mutate", "table": "Interface", "where": [["name", "==", name]], "mutations": mutations});
+        self.transact(&format!("write {key} of interface {name}"), &[mutation]).map(drop)
+    }
+
     /// Takes a port out without waiting for the switch, to undo an addition that went wrong.
     pub fn withdraw_port(&mut self, name: &str) -> Result<(), Error> {
         let what = format!("take port {name} back");

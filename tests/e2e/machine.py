@@ -172,8 +172,8 @@ class Machine:
         return {key: value.strip("'\"") for key, value in pairs}
 
     def ports(self):
-        """The ports of containers, without those of routers and the like."""
-        return [port for port in self.neutron("ports")["ports"] if not of_the_network(port)]
+        """The ports of containers, without those of routers and the like, and those that kuryr has made ahead."""
+        return [port for port in self.neutron("ports")["ports"] if not of_the_network(port) and port["name"] != "kuryr-pool-port"]
 
     # What is left
 

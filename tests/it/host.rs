@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use kuryr::{
     controller::{Controller, ControllerSettings},
     core::{
-        Core, Error, Settings,
+        Core, Error, PoolSettings, Settings,
         request::{
             AddressPurpose, AddressRequest, Attachment, DockerId, DriverOptions, EndpointRequest, IpamData, JoinRequest, NetworkRequest,
             PoolGrant, PoolRequest,
@@ -157,6 +157,27 @@ impl Cloud {
         self.state.path().join(name)
     }
 
+    /// A client of this cloud with requests and a budget of its own.
+    pub fn client(&self) -> Neutron {
+        Neutron::new(self.settings(&[])).unwrap()
+    }
+
+    /// Waits for what nothing announces; the limit is there to end a broken run.
+    pub async fn until(&self, mut such: impl AsyncFnMut() -> bool) {
+        let limit = tokio::time::Instant::now() + Duration::from_secs(60);
+        while !such().await {
+            assert!(tokio::time::Instant::now() < limit, "it never came to that");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Lets kuryr's project have this many ports.
+    pub async fn set_port_quota(&self, ports: usize) {
+        let project = &self.ports().await[0].project_id;
+        let written = "INSERT INTO quotas (project_id, resource, amount) VALUES (?1, 'port', ?2)";
+        self.controller.store().transact(|tx| Ok(tx.execute(written, (project, i64::try_from(ports).unwrap()))?)).unwrap();
+    }
+
     pub async fn ports(&self) -> Vec<Port> {
         self.neutron.list::<Port>(&[("device_owner", "compute:kuryr")]).await.unwrap()
     }
@@ -181,6 +202,7 @@ pub fn core_settings() -> Settings {
         external_network: None,
         vif_plugging_is_fatal: false,
         vif_plugging_timeout: Duration::ZERO,
+        port_pool: PoolSettings::disabled(),
     }
 }
 
@@ -189,6 +211,7 @@ pub struct Host {
     pub core: Arc<Core>,
     stop: watch::Sender<bool>,
     backlog: JoinHandle<()>,
+    port_pool: JoinHandle<()>,
 }
 
 /// What a test says of a Docker network.
@@ -212,22 +235,29 @@ impl Host {
         let (journal, records) = Journal::open(directory).unwrap();
         let core = Arc::new(Core::new(settings, neutron, journal, &records));
         let (stop, stopped) = watch::channel(false);
-        let backlog = tokio::spawn(core.clone().run_backlog(stopped));
-        Self { core, stop, backlog }
+        let backlog = tokio::spawn(core.clone().run_backlog(stopped.clone()));
+        let port_pool = tokio::spawn(core.clone().run_port_pool(stopped));
+        Self { core, stop, backlog, port_pool }
     }
 
     /// Ends the daemon as SIGTERM does; its journal is free then.
     pub async fn stop(self) {
         self.stop.send_replace(true);
+        self.port_pool.await.unwrap();
         self.backlog.await.unwrap();
         assert_eq!(Arc::strong_count(&self.core), 1, "something still works with the core");
     }
 
     /// Ends the daemon as SIGKILL does.
     pub async fn crash(self) {
-        self.backlog.abort();
-        assert!(self.backlog.await.unwrap_err().is_cancelled());
-        assert_eq!(Arc::strong_count(&self.core), 1, "something still works with the core");
+        for task in [self.backlog, self.port_pool] {
+            task.abort();
+            assert!(task.await.unwrap_err().is_cancelled());
+        }
+        // Its children end soon after it.
+        while Arc::strong_count(&self.core) > 1 {
+            tokio::task::yield_now().await;
+        }
     }
 
     pub async fn request_pool(&self, range: Option<&str>, ipam_options: &[(&str, &str)]) -> Result<PoolGrant, Error> {

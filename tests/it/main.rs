@@ -32,6 +32,7 @@ mod ovs;
 mod package;
 mod plugging;
 mod port_options;
+mod port_pool;
 mod script;
 mod socket_activation;
 mod start_and_end;

@@ -1,0 +1,216 @@
+//! Where ports come from: made ahead of use, or by one call to the cloud when none is there.
+//!
+//! A port made ahead (`pooled` in its record) is bound to this host, its link is plugged, and Neutron has reported it ACTIVE (`ready`) before it
+//! is handed out, which then costs no call to the cloud and makes no link. It has the plain MAC and the groups of its network; whoever
+//! wants others gets a port of their own.
+//!
+//! A network is worth as many ports ahead as containers were started on it within `idle_time`: none before the first start, more while
+//! starts are frequent, none again when it is idle.
+
+mod limits;
+mod make;
+mod take;
+mod tend;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+pub use self::limits::PoolSettings;
+pub(super) use self::{
+    limits::{POOL_OPTIONS, PoolLimits},
+    make::Wanted,
+};
+use super::{Core, record::Network, request::DockerId, state::State};
+
+/// After a failure the cloud is left alone this long, twice as long after the next.
+const FIRST_REST: Duration = Duration::from_secs(1);
+const LAST_REST: Duration = Duration::from_secs(120);
+
+/// What is known of the starts on each network, and of what the cloud grants it.
+#[derive(Debug, Default)]
+pub(super) struct PortPool {
+    lines: Mutex<HashMap<DockerId, Line>>,
+    /// Told when a port was handed out, and when somebody has done with one that another may want.
+    changed: Notify,
+}
+
+/// One network's share of a [`PortPool`].
+#[derive(Debug, Default)]
+struct Line {
+    /// Starts within `idle_time`, the newest last and no more of them than ports may be held.
+    starts: VecDeque<Instant>,
+    /// The cloud refused more than this many, which counts until then.
+    most: Option<(usize, Instant)>,
+    /// Failures in a row, and when to try again.
+    rest: Option<(u32, Instant)>,
+    /// How many ports may be held without taking too much of the subnet, as it was seen then.
+    room: Option<(usize, Instant)>,
+    /// Whether somebody looks after it right now.
+    tended: bool,
+}
+
+impl PortPool {
+    /// Ports that an earlier life of the daemon left are worth as much as the starts that they were made for.
+    pub fn of(state: &State) -> Self {
+        let now = Instant::now();
+        let line = |network: &DockerId| {
+            let starts = state.pooled_on(network).map(|_| now).collect();
+            (network.clone(), Line { starts, ..Line::default() })
+        };
+        Self { lines: Mutex::new(state.networks_with_pooled().map(line).collect()), changed: Notify::new() }
+    }
+
+    fn lines(&self) -> MutexGuard<'_, HashMap<DockerId, Line>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a start that a plain port serves.
+    pub fn started(&self, network: &Network, settings: &PoolSettings) {
+        let most = settings.of(network).max;
+        if most > 0 {
+            let mut lines = self.lines();
+            let starts = &mut lines.entry(network.id.clone()).or_default().starts;
+            starts.push_back(Instant::now());
+            if starts.len() > most {
+                starts.pop_front();
+            }
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// How many ports the network is worth.
+    fn target(&self, network: &Network, settings: &PoolSettings) -> usize {
+        let limits = settings.of(network);
+        let now = Instant::now();
+        let mut lines = self.lines();
+        let Some(line) = lines.get_mut(&network.id) else { return limits.min };
+        line.starts.retain(|start| now.duration_since(*start) < limits.idle_time);
+        line.most = line.most.filter(|(_, until)| now < *until);
+        let granted = line.most.map_or(usize::MAX, |(most, _)| most);
+        line.starts.len().clamp(limits.min, limits.max).min(granted)
+    }
+
+    /// Notes that the cloud grants no more than this.
+    fn refuse(&self, network: &Network, most: usize, settings: &PoolSettings) {
+        let until = Instant::now() + settings.of(network).idle_time;
+        self.lines().entry(network.id.clone()).or_default().most = Some((most, until));
+    }
+
+    /// Leaves the cloud alone for a while; returns how long.
+    fn rest(&self, network: &DockerId) -> Duration {
+        let mut lines = self.lines();
+        let line = lines.entry(network.clone()).or_default();
+        let failures = line.rest.map_or(0, |(failures, _)| failures);
+        let pause = (FIRST_REST * 2u32.saturating_pow(failures)).min(LAST_REST);
+        line.rest = Some((failures + 1, Instant::now() + pause));
+        pause
+    }
+
+    /// When the first of the networks may be looked after again for which the cloud is left alone.
+    fn next_look(&self) -> Option<Duration> {
+        let now = Instant::now();
+        let lines = self.lines();
+        let rests = lines.values().filter_map(|line| line.rest).map(|(_, until)| until);
+        rests.filter(|until| *until > now).min().map(|until| until - now)
+    }
+
+    /// Has the networks looked at now.
+    pub fn look(&self) {
+        self.changed.notify_waiters();
+    }
+
+    fn worked(&self, network: &DockerId) {
+        if let Some(line) = self.lines().get_mut(network) {
+            line.rest = None;
+        }
+    }
+
+    /// Forgets a network that is gone.
+    pub fn forget(&self, network: &DockerId) {
+        self.lines().remove(network);
+    }
+}
+
+/// A pooled port that one request or task works on; others leave it alone until this is dropped.
+struct Hold<'a> {
+    core: &'a Core,
+    port: Uuid,
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.core.state().held.remove(&self.port);
+        self.core.port_pool.changed.notify_waiters();
+    }
+}
+
+impl Core {
+    /// None while another holds it.
+    fn hold(&self, port: Uuid) -> Option<Hold<'_>> {
+        // Not `then_some`: a hold that is made and dropped at once would wait for the state, which is locked here.
+        let free = self.state().held.insert(port);
+        free.then(|| Hold { core: self, port })
+    }
+
+    /// Waits for the others that hold it.
+    async fn hold_next(&self, port: Uuid) -> Hold<'_> {
+        loop {
+            let changed = self.port_pool.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            match self.hold(port) {
+                Some(hold) => return hold,
+                None => changed.await,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> PoolSettings {
+        PoolSettings { enabled: true, max: 4, idle_time: Duration::from_secs(3600), ..PoolSettings::default() }
+    }
+
+    #[test]
+    fn a_network_is_worth_its_starts_within_bounds() {
+        let (pool, network) = (PortPool::default(), Network::for_test('a'));
+        assert_eq!(pool.target(&network, &settings()), 0);
+        for started in 1..=6 {
+            pool.started(&network, &settings());
+            assert_eq!(pool.target(&network, &settings()), started.min(4));
+        }
+        assert_eq!(pool.target(&network, &PoolSettings { min: 9, max: 20, ..settings() }), 9);
+        assert_eq!(pool.target(&network, &PoolSettings { idle_time: Duration::ZERO, ..settings() }), 0);
+        assert_eq!(pool.target(&network, &PoolSettings { idle_time: Duration::ZERO, min: 2, ..settings() }), 2);
+    }
+
+    #[test]
+    fn what_the_cloud_refuses_is_not_asked_for_again_soon() {
+        let (pool, network) = (PortPool::default(), Network::for_test('a'));
+        for _ in 0..4 {
+            pool.started(&network, &settings());
+        }
+        pool.refuse(&network, 1, &settings());
+        assert_eq!(pool.target(&network, &settings()), 1);
+        pool.refuse(&network, 1, &PoolSettings { idle_time: Duration::ZERO, ..settings() });
+        assert_eq!(pool.target(&network, &settings()), 4);
+    }
+
+    #[test]
+    fn failures_in_a_row_are_tried_again_at_growing_distance() {
+        let (pool, network) = (PortPool::default(), Network::for_test('a'));
+        let rests: Vec<_> = (0..10).map(|_| pool.rest(&network.id)).collect();
+        assert!(rests.is_sorted() && rests[0] == FIRST_REST && rests[9] == LAST_REST, "{rests:?}");
+        pool.worked(&network.id);
+        assert_eq!(pool.rest(&network.id), FIRST_REST);
+    }
+}

@@ -1,0 +1,315 @@
+//! Looking after the ports made ahead: making what is missing, giving back what is too much, and seeing that each is as it was made.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::Value;
+use tokio::{sync::watch, task::JoinSet};
+use uuid::Uuid;
+
+use super::super::{
+    Core, Error,
+    adopt::endpoint_in,
+    naming, now,
+    record::{AddressState, Entry, Network, Port, Subnet, Work},
+    request::DockerId,
+    state::State,
+};
+use crate::openstack::{self, Urgency, as_urgent};
+
+/// How soon Neutron is asked whether new ports are ACTIVE, and how far apart at the most.
+const FIRST_LOOK: Duration = Duration::from_millis(100);
+const LAST_LOOK: Duration = Duration::from_secs(2);
+/// How often networks are looked at without a reason.
+const INTERVAL: Duration = Duration::from_secs(10);
+/// How long, in seconds, a new port may take until it is ACTIVE.
+const PATIENCE: i64 = 60;
+/// Subnets of more addresses than this have room for any pool.
+const LARGE: u32 = 4096;
+/// How long the number of addresses that are in use on a subnet is believed.
+const ROOM_AGE: Duration = Duration::from_secs(60);
+
+/// Takes the mark off a network that is looked after, whatever becomes of that.
+struct Tended<'a>(&'a Core, DockerId);
+
+impl Drop for Tended<'_> {
+    fn drop(&mut self) {
+        if let Some(line) = self.0.port_pool.lines().get_mut(&self.1) {
+            line.tended = false;
+        }
+    }
+}
+
+impl Core {
+    /// Looks after the ports made ahead until `stop` turns true. Each network by itself, so that a slow one holds no other up.
+    pub async fn run_port_pool(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut tending = JoinSet::new();
+        while !*stop.borrow() {
+            let changed = self.port_pool.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            for network in self.untended() {
+                let (core, stop) = (self.clone(), stop.clone());
+                tending.spawn(as_urgent(Urgency::Ahead, async move {
+                    let _tended = Tended(&core, network.clone());
+                    core.tend(&network, stop).await;
+                }));
+            }
+            tokio::select! {
+                () = &mut changed => {}
+                () = tokio::time::sleep(self.port_pool.next_look().unwrap_or(INTERVAL).min(INTERVAL)) => {}
+                _ = stop.changed() => {}
+            }
+            while tending.try_join_next().is_some() {}
+        }
+        while tending.join_next().await.is_some() {}
+    }
+
+    /// Waits until this many ports can be handed out, and no others are made ahead.
+    pub async fn pool_settled(&self, ready: usize) {
+        loop {
+            let changed = self.port_pool.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.state().pooled_and_ready() == (ready, ready) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Networks that need looking after and that nobody looks after; they are marked as if somebody did.
+    fn untended(&self) -> Vec<DockerId> {
+        let state = self.state();
+        let mut lines = Vec::new();
+        for network in state.networks.values() {
+            let unready = state.pooled_on(&network.id).any(|port| !port.ready);
+            if unready || state.pooled_on(&network.id).count() != self.port_pool.target(network, &self.settings.port_pool) {
+                lines.push(network.id.clone());
+            }
+        }
+        drop(state);
+        let mut known = self.port_pool.lines();
+        let now = std::time::Instant::now();
+        lines.retain(|network| {
+            let line = known.entry(network.clone()).or_default();
+            let free = !line.tended && line.rest.is_none_or(|(_, until)| until <= now);
+            line.tended |= free;
+            free
+        });
+        lines
+    }
+
+    /// Until the network has what it is worth and all of it is ready.
+    async fn tend(self: &Arc<Self>, id: &DockerId, mut stop: watch::Receiver<bool>) {
+        let mut pause = FIRST_LOOK;
+        while !*stop.borrow() {
+            let changed = self.port_pool.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let Some(network) = self.state().networks.get(id).cloned() else { return self.port_pool.forget(id) };
+            match self.tend_once(&network).await {
+                Ok(settled) => {
+                    self.port_pool.worked(id);
+                    if settled {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    let again_in = self.port_pool.rest(id);
+                    tracing::warn!(network = %id, ?again_in, "could not look after the ports made ahead: {error}");
+                    return;
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LAST_LOOK),
+                () = &mut changed => {}
+                _ = stop.changed() => {}
+            }
+        }
+    }
+
+    /// False when there is more to do a little later.
+    async fn tend_once(self: &Arc<Self>, network: &Network) -> Result<bool, Error> {
+        let target = self.port_pool.target(network, &self.settings.port_pool);
+        let held: Vec<(bool, Uuid)> = self.state().pooled_on(&network.id).map(|port| (self.is_trusted(port), port.id)).collect();
+        if held.len() > target {
+            let trusted = held.iter().filter(|(trusted, _)| *trusted);
+            let surplus: Vec<Uuid> = trusted.take(held.len() - target).map(|(_, port)| *port).collect();
+            self.give_back(&surplus).await?;
+        } else if held.len() < target {
+            let room = self.room(network, held.len()).await?;
+            self.make_many(network, target.min(room).saturating_sub(held.len())).await?;
+        }
+        self.check_in(network).await?;
+        let state = self.state();
+        Ok(state.pooled_on(&network.id).all(|port| port.ready))
+    }
+
+    /// Makes some ports, a few at once.
+    async fn make_many(self: &Arc<Self>, network: &Network, count: usize) -> Result<(), Error> {
+        let mut making = JoinSet::new();
+        let (mut left, mut failure) = (count, None);
+        while left > 0 || !making.is_empty() {
+            while failure.is_none() && left > 0 && making.len() < self.settings.port_pool.batch.max(1) {
+                let (core, network) = (self.clone(), network.clone());
+                making.spawn(as_urgent(Urgency::Ahead, async move { core.make_ahead(&network).await }));
+                left -= 1;
+            }
+            match making.join_next().await {
+                Some(Ok(Err(error))) => {
+                    failure.get_or_insert(error);
+                    left = 0;
+                }
+                Some(_) => {}
+                None => break,
+            }
+        }
+        match failure {
+            Some(Error::Cloud(error)) if error.is_conflict() => {
+                // What others ask for now must not fail for what nobody has asked for yet.
+                let held = self.state().pooled_on(&network.id).count();
+                tracing::warn!(network = %network.id, held, "makes no more ports ahead for now, and gives half of them back: {error}");
+                self.port_pool.refuse(network, held / 2, &self.settings.port_pool);
+                Ok(())
+            }
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// How many ports may be held ahead on the network, of which `held` are there: a share of what is free on its smallest subnet.
+    async fn room(&self, network: &Network, held: usize) -> Result<usize, Error> {
+        let known = self.port_pool.lines().get(&network.id).and_then(|line| line.room);
+        if let Some((room, seen)) = known
+            && seen.elapsed() < ROOM_AGE
+        {
+            return Ok(room);
+        }
+        let mut room = usize::MAX;
+        for subnet in network.pooled_families() {
+            let Some(size) = small_size(subnet) else { continue };
+            let id = format!("subnet_id={}", subnet.id);
+            let query = [("fixed_ips", id.as_str()), ("fields", "id"), ("fields", "mac_address")];
+            let used = self.neutron.list::<openstack::Port>(&query).await?.len();
+            let free = size.saturating_sub(used) + held;
+            room = room.min(free * self.settings.port_pool.share / 100);
+        }
+        if let Some(line) = self.port_pool.lines().get_mut(&network.id) {
+            line.room = Some((room, std::time::Instant::now()));
+        }
+        Ok(room)
+    }
+
+    /// Whether nobody else can have come to a pooled port: it was made in this life of the daemon, or Neutron has told since that it is as it was.
+    pub(super) fn is_trusted(&self, port: &Port) -> bool {
+        port.ready || port.created > self.started
+    }
+
+    /// Removes pooled ports that nobody is being given.
+    pub(in super::super) async fn give_back(&self, ports: &[Uuid]) -> Result<(), Error> {
+        for id in ports {
+            let Some(_hold) = self.hold(*id) else { continue };
+            self.change_port(*id, |state, port| Ok(if port.pooled { self.retire(state, port) } else { Vec::new() })).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks in Neutron how the ports fare that are not ready: new ones, and those of an earlier life of the daemon. Neutron and the journal
+    /// must say the same of a port, or it is none that may be handed out.
+    async fn check_in(&self, network: &Network) -> Result<(), Error> {
+        let unready: Vec<Uuid> = self.state().pooled_on(&network.id).filter(|port| !port.ready).map(|port| port.id).collect();
+        if unready.is_empty() {
+            return Ok(());
+        }
+        let id = network.neutron.to_string();
+        let query = [
+            ("network_id", id.as_str()),
+            ("device_owner", naming::DEVICE_OWNER),
+            ("binding:host_id", &self.settings.host),
+            ("name", naming::POOLED_NAME),
+        ];
+        let found = self.neutron.list::<openstack::Port>(&query).await?;
+        for id in unready {
+            let Some(_hold) = self.hold(id) else { continue };
+            let Some(port) = self.state().ports.get(&id).filter(|port| port.pooled && !port.ready).cloned() else { continue };
+            let now_there = match found.iter().find(|found| found.id == id) {
+                Some(found) => Some(found.clone()),
+                None => match self.neutron.show::<openstack::Port>(id).await {
+                    Err(error) if error.is_not_found() => None,
+                    outcome => Some(outcome?),
+                },
+            };
+            match now_there {
+                Some(found) if is_as_made(&port, &found) => self.see_to(network, port, &found).await?,
+                other => self.part_with(port, other).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Of a port that is as it was made: plugs it if its link is gone, and has it handed out from when it is ACTIVE on.
+    async fn see_to(&self, network: &Network, port: Port, found: &openstack::Port) -> Result<(), Error> {
+        let id = port.id;
+        if port.is_plugged_ahead() && !self.is_plugged(&port).await? {
+            return self.plug_ahead(port).await;
+        }
+        if found.status == "ACTIVE" {
+            self.change_port(id, |_, mut port| {
+                port.ready = port.pooled;
+                Ok(vec![Entry::Port(port)])
+            })
+            .await?;
+        } else if now() - port.created > PATIENCE {
+            tracing::warn!(
+                network = %network.id, port = %id, status = found.status,
+                "a port made ahead was not ACTIVE after {PATIENCE} s, so that none are made on this network for a while; see that the Neutron \
+                 agent of this host is alive"
+            );
+            self.port_pool.refuse(network, 0, &self.settings.port_pool);
+        }
+        Ok(())
+    }
+
+    /// Ends the record of a port that is not as it was made. What nobody uses goes; what has come to be an endpoint's, before a loss of power
+    /// took the journal's word for that, is that endpoint's; what somebody else has taken is theirs.
+    async fn part_with(&self, port: Port, found: Option<openstack::Port>) -> Result<(), Error> {
+        let endpoint = found.as_ref().filter(|found| self.is_of_this_host(found)).and_then(endpoint_in);
+        let unused =
+            |found: &openstack::Port| self.is_of_this_host(found) && found.name == naming::POOLED_NAME && found.device_id.is_empty();
+        let gone_or_unused = found.as_ref().is_none_or(unused);
+        self.change_port(port.id, |state: &State, mut port| {
+            if !port.pooled {
+                return Ok(Vec::new());
+            }
+            if gone_or_unused {
+                return Ok(self.retire(state, port));
+            }
+            if endpoint.is_some() {
+                port.hand_out(Uuid::nil());
+                port.addresses.iter_mut().for_each(|address| address.state = AddressState::Granted);
+                return Ok(vec![Entry::Port(Port { endpoint, exposing: true, ..port })]);
+            }
+            tracing::warn!(port = %port.id, "somebody has changed a port made ahead, so that it is theirs now");
+            Ok(vec![Entry::NoPort(port.id), self.promise(Work::UnplugPort(Box::new(port)))])
+        })
+        .await?;
+        Ok(())
+    }
+}
+
+/// Whether Neutron has of a pooled port what it had when it was made.
+fn is_as_made(port: &Port, found: &openstack::Port) -> bool {
+    let addresses = port.addresses.len() == found.fixed_ips.len()
+        && port.addresses.iter().all(|own| found.fixed_ips.iter().any(|fixed| fixed.ip_address == own.ip && fixed.subnet_id == own.subnet));
+    let groups = port.groups.len() == found.security_groups.len() && port.groups.iter().all(|group| found.security_groups.contains(group));
+    let pairs = found.extra.get("allowed_address_pairs").and_then(Value::as_array).is_none_or(Vec::is_empty);
+    let unused = found.name == naming::POOLED_NAME && found.device_owner == naming::DEVICE_OWNER && found.device_id.is_empty();
+    unused && addresses && groups && pairs && found.mac_address == port.mac && found.tags.is_empty()
+}
+
+/// How many hosts a subnet has, if they are few enough to be counted.
+fn small_size(subnet: &Subnet) -> Option<usize> {
+    let bits = u32::from(subnet.cidr.max_prefix_len() - subnet.cidr.prefix_len());
+    let size = 2u32.checked_pow(bits).filter(|size| *size <= LARGE)?;
+    usize::try_from(size.saturating_sub(3)).ok()
+}
