@@ -68,7 +68,7 @@ def install(host, program, name):
 def lab_credentials():
     return """[neutron]
 auth_type = password
-auth_url = http://controller:5000/v3
+auth_url = http://172.16.1.115:5000/v3
 username = admin
 password = pass
 project_name = admin
