@@ -30,7 +30,13 @@ PYTHON_FAULTS = {
     "endpoints.routes_of_the_subnet": "the routes of every subnet of the network are sent",
     "endpoints.every_sandbox_key": "only /var/run/docker/netns/ and 12 hex digits are accepted",
     "endpoints.exposed_ports": "the port is looked for by a name that it has not had since 3.0",
+    "endpoints.exposed_ports_of_both_families": "a container with both families does not start",
+    "endpoints.exposed_ports_without_a_revoke": "as for exposed_ports",
     # What the operator made
+    "existing.subnets_of_both_families": "a container with both families does not start",
+    "existing.pool_of_several_prefixes": "only a range that is the pool's first prefix comes from the pool",
+    "ports.groups_of_a_network_and_of_an_endpoint": "there are no neutron.port options",
+    "ports.port_by_id": "as before",
     "existing.subnet_is_added_to_a_network": "Neutron wants all subnets of a network from one pool, or all without",
     "existing.pool_with_two_users_at_once": "one tag on the pool stands for all users; the second finds its subnet without a tag",
     "existing.shared_that_differs": "the tags are written before the comparison",
