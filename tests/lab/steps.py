@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import book
+from faults import step_faults  # noqa: F401
 from lab import HOSTS, REPO, docker, eventually, expect_nothing_of_kuryr, lab, on, openstack, up
 from swarm import step_swarm  # noqa: F401
 
