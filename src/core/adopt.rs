@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     Core, Error,
-    existing::{kuryr_made_network, kuryr_made_subnet},
+    existing::{kuryr_made_network, kuryr_made_subnet, named_after_range},
     existing_port, naming, now,
     record::{Address, AddressState, Entry, Network, Pool, Port, Subnet, Work},
     request::DockerId,
@@ -32,7 +32,9 @@ impl Core {
             return Ok(None);
         }
         let tags = naming::id_tags(id).join(",");
-        let mut found = self.neutron.list::<openstack::Network>(&[("tags", &tags)]).await?;
+        let name = naming::untagged_network_name(id);
+        let key = if self.tagging().await?.networks { ("tags", tags.as_str()) } else { ("name", name.as_str()) };
+        let mut found = self.neutron.list::<openstack::Network>(&[key]).await?;
         match (found.pop(), found.len()) {
             (None, _) => Ok(None),
             (Some(found), 0) => {
@@ -51,8 +53,10 @@ impl Core {
                 }
             }
             (Some(_), others) => Err(Error::Unknown(format!(
-                "network {id} is not known on this host, and {} networks of Neutron have its tags {tags}; take them off all but one",
-                others + 1
+                "network {id} is not known on this host, and {} networks of Neutron have its {} {}; take them off all but one",
+                others + 1,
+                key.0,
+                key.1
             ))),
         }
     }
@@ -93,8 +97,15 @@ impl Core {
         if let Some(port) = self.port_of_endpoint(endpoint) {
             return Ok(Some(port));
         }
-        let tags = naming::id_tags(endpoint).join(",");
-        let found = self.neutron.list::<openstack::Port>(&[("tags", &tags)]).await?;
+        let found = if self.tagging().await?.others {
+            self.neutron.list::<openstack::Port>(&[("tags", &naming::id_tags(endpoint).join(","))]).await?
+        } else {
+            // One that was there before has kept its name.
+            let name = naming::port_name(endpoint);
+            let (named, used) = ([("name", name.as_str())], [("device_id", endpoint.as_str())]);
+            let (named, used) = tokio::try_join!(self.neutron.list::<openstack::Port>(&named), self.neutron.list(&used))?;
+            named.into_iter().chain(used).collect()
+        };
         let port = found.iter().find(|port| port.network_id == network.neutron && self.is_of_this_host(port));
         let Some(port) = port.and_then(|port| adopted_port(&self.state(), network, port)) else { return Ok(None) };
         tracing::info!(%endpoint, port = %port.id, "took an endpoint up again from Neutron");
@@ -158,10 +169,14 @@ impl Core {
         let (subnets, ports) = tokio::join!(self.neutron.list::<openstack::Subnet>(&on_it), self.neutron.list::<openstack::Port>(&mine));
         let (subnets, ports) = (subnets?, ports?);
         let internal = found.tags.contains(&naming::internal_mark(id));
+        let tagging = self.tagging().await?;
+        // A kuryr-libnetwork gives networks of others such a name as well, so that the subnets have to say the same.
+        let named = || !tagging.networks && found.name == naming::untagged_network_name(id) && subnets.iter().all(named_after_range);
+        let owned = kuryr_made_network(found) || named();
         let mut network = Network {
             id: id.clone(),
             neutron: found.id,
-            owned: kuryr_made_network(found),
+            owned,
             joined: found.tags.contains(&naming::existing_mark(id)) || id.is_nameless(),
             mtu: found.mtu.unwrap_or(DEFAULT_MTU),
             internal,
@@ -180,7 +195,7 @@ impl Core {
             entries.push(Entry::Pool(open_pool(&subnet, id, subnetpool, owned)));
             network.subnets.push(Subnet {
                 id: subnet.id,
-                owned: kuryr_made_subnet(&subnet),
+                owned: kuryr_made_subnet(&subnet) || (!tagging.others && owned && named_after_range(&subnet)),
                 subnetpool,
                 pool: subnet.id,
                 cidr: subnet.cidr,
@@ -227,7 +242,10 @@ impl Core {
     /// The subnet that an engine's pool leads to: tagged with the pool's id, or the only one in the subnet pool of that id.
     async fn subnet_of_pool(&self, id: Uuid) -> Result<Option<openstack::Subnet>, Error> {
         let text = id.to_string();
-        let mut found = self.neutron.list::<openstack::Subnet>(&[("tags", &text)]).await?;
+        let mut found = match self.tagging().await?.others {
+            true => self.neutron.list::<openstack::Subnet>(&[("tags", &text)]).await?,
+            false => Vec::new(),
+        };
         if found.is_empty() {
             found = self.neutron.list::<openstack::Subnet>(&[("subnetpool_id", &text)]).await?;
         }
@@ -367,7 +385,9 @@ fn adopted_port(state: &State, network: &Network, port: &openstack::Port) -> Opt
 
 /// The endpoint that a port of Neutron is said to be of.
 pub(super) fn endpoint_in(port: &openstack::Port) -> Option<DockerId> {
-    only_docker_id(&port.tags).or_else(|| DockerId::parse(&port.device_id))
+    // The name tells it where ports take no tags.
+    let named = || port.name.strip_suffix(naming::PORT_SUFFIX).and_then(DockerId::parse);
+    only_docker_id(&port.tags).or_else(named).or_else(|| DockerId::parse(&port.device_id))
 }
 
 /// The Docker id that the tags spell, if they spell just one.

@@ -117,9 +117,10 @@ impl Core {
                     let query = [("network_id", network.to_string()), ("name", name)];
                     let query: Vec<_> = query.iter().map(|(key, value)| (*key, value.as_str())).collect();
                     let found = self.neutron.list::<openstack::Subnet>(&query).await?;
-                    entries.extend(
-                        found.iter().filter(|subnet| subnet.tags.is_empty()).map(|subnet| self.promise(Work::RetireSubnet(subnet.id))),
-                    );
+                    // Where there are no tags, Neutron keeps one that others use from being removed.
+                    let held = |id: Uuid| self.state().networks.values().flat_map(|network| &network.subnets).any(|subnet| subnet.id == id);
+                    let unheld = found.iter().filter(|subnet| subnet.tags.is_empty() && !held(subnet.id));
+                    entries.extend(unheld.map(|subnet| self.promise(Work::RetireSubnet(subnet.id))));
                 }
                 Made::SubnetPool(name) => {
                     let found = self.neutron.list::<openstack::SubnetPool>(&[("name", &name)]).await?;

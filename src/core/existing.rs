@@ -92,9 +92,13 @@ pub(super) fn kuryr_made_network(network: &Network) -> bool {
 
 /// Whether a kuryr made the subnet: it is named after its range, and tagged with a subnet pool: its own, if it comes from one.
 pub(super) fn kuryr_made_subnet(subnet: &Subnet) -> bool {
-    let named = subnet.name.strip_prefix(naming::SUBNET_PREFIX).and_then(|range| range.parse().ok()) == Some(subnet.cidr);
     let mut tags = subnet.tags.iter().filter_map(|tag| Uuid::parse_str(tag).ok());
-    named && tags.any(|tag| subnet.subnetpool_id.is_none_or(|pool| tag == pool))
+    named_after_range(subnet) && tags.any(|tag| subnet.subnetpool_id.is_none_or(|pool| tag == pool))
+}
+
+/// Whether the subnet has the name that a kuryr would have given it.
+pub(super) fn named_after_range(subnet: &Subnet) -> bool {
+    subnet.name.strip_prefix(naming::SUBNET_PREFIX).and_then(|range| range.parse().ok()) == Some(subnet.cidr)
 }
 
 /// Whether a refusal says that the subnet pool is used up at that place, or is gone.

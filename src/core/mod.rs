@@ -27,6 +27,7 @@ mod record;
 pub mod request;
 mod state;
 mod swarm;
+mod tagging;
 mod turns;
 mod unplug;
 mod work;
@@ -113,8 +114,8 @@ pub struct Core {
     /// Records that the journal could not take and that memory alone has, by kind and id.
     unwritten: Mutex<BTreeSet<Key>>,
     external_network: OnceCell<Uuid>,
-    /// Aliases of the API extensions that Neutron was last seen to have.
-    extensions: Mutex<BTreeSet<String>>,
+    /// Aliases of the API extensions that Neutron was last seen to have; none as long as it has not told.
+    extensions: Mutex<Option<BTreeSet<String>>>,
     findings: Findings,
 }
 

@@ -13,6 +13,8 @@ pub const PORT_NAME: &str = "kuryr-unbound-port";
 pub const RESERVED_PORT: &str = "kuryr-swarm-port";
 /// Name of a port made ahead of use, until it is handed out. kuryr-libnetwork has no such thing, and takes it for nobody's.
 pub const POOLED_NAME: &str = "kuryr-pool-port";
+/// Follows the endpoint's id in the name of its port, where ports take no tags.
+pub const PORT_SUFFIX: &str = "-port";
 /// Prefix of the name of a subnet that kuryr made; the engine's text of the pool follows.
 pub const SUBNET_PREFIX: &str = "kuryr-subnet-";
 
@@ -69,6 +71,16 @@ pub fn network_name_start(name: &str) -> Option<&str> {
 /// Name of a network that kuryr made.
 pub fn network_name(network: &DockerId) -> String {
     format!("{NETWORK_PREFIX}{}", name_start(network))
+}
+
+/// Name of a network that kuryr made, where networks take no tags.
+pub fn untagged_network_name(network: &DockerId) -> String {
+    network.as_str().to_owned()
+}
+
+/// Name of the port of an endpoint, where ports take no tags.
+pub fn port_name(endpoint: &DockerId) -> String {
+    format!("{}{PORT_SUFFIX}", endpoint.as_str())
 }
 
 /// What of a Docker network's id stands in the names of what kuryr makes for it.

@@ -46,7 +46,11 @@ impl Core {
         }
         let found = match existing {
             Some(found) => found,
-            None => self.make_network(&request, &network_body(&request, &chosen, mtu), &mut claim).await?,
+            None => {
+                let name = self.network_name(&request.network).await?;
+                let body = network_body(&name, &chosen, mtu);
+                self.make_network(name, &body, &mut claim).await?
+            }
         };
         let mut network = Network {
             id: request.network.clone(),
@@ -69,11 +73,15 @@ impl Core {
         outcome
     }
 
+    async fn network_name(&self, network: &DockerId) -> Result<String, Error> {
+        let tagged = self.tagging().await?.networks;
+        Ok(if tagged { naming::network_name(network) } else { naming::untagged_network_name(network) })
+    }
+
     /// Makes the Neutron network. Before that goes the word, in the journal, that it has to be looked for: it is taken back when the network
     /// stands in the journal itself, so that no crash in between leaves the network behind for ever.
-    async fn make_network(&self, request: &NetworkRequest, body: &Value, claim: &mut Claim<'_>) -> Result<openstack::Network, Error> {
-        let made = Made::Network(naming::network_name(&request.network));
-        let task = self.task(Work::Seek { made, since: now() });
+    async fn make_network(&self, name: String, body: &Value, claim: &mut Claim<'_>) -> Result<openstack::Network, Error> {
+        let task = self.task(Work::Seek { made: Made::Network(name), since: now() });
         let seek = task.id;
         self.state().under_way.insert(seek);
         claim.seek = Some(seek);
@@ -424,8 +432,8 @@ fn mtu_option(request: &NetworkRequest) -> Result<Option<u32>, Error> {
     text.parse().map(Some).map_err(|_| Error::Invalid(format!("{MTU_OPTION} is '{text}'; write a number of bytes such as 1400")))
 }
 
-fn network_body(request: &NetworkRequest, chosen: &Chosen, mtu: Option<u32>) -> Value {
-    let mut body = json!({"name": naming::network_name(&request.network), "admin_state_up": true});
+fn network_body(name: &str, chosen: &Chosen, mtu: Option<u32>) -> Value {
+    let mut body = json!({"name": name, "admin_state_up": true});
     if let Some(mtu) = mtu {
         body["mtu"] = json!(mtu);
     }

@@ -137,6 +137,7 @@ impl Core {
     /// The subnet pool named after the range, found or made. kuryr-libnetwork keeps those for a named subnet apart by a tag.
     async fn kuryrs_pool(&self, cidr: IpNet, manager: bool, shared: Option<bool>, subnet: Option<Subnet>) -> Result<Pool, Error> {
         let subnet_id = subnet.as_ref().map(|subnet| subnet.id);
+        let tagged = self.tagging().await?.others;
         let _turn = self.turns.take(format!("pool {cidr}")).await;
         let known = self
             .state()
@@ -147,7 +148,7 @@ impl Core {
             return Ok(pool);
         }
         let name = naming::subnetpool_name(&self.settings.subnetpool_name_prefix, cidr);
-        let tag = subnet_id.map(|id| id.to_string());
+        let tag = subnet_id.filter(|_| tagged).map(|id| id.to_string());
         let query: Vec<_> = [("name", name.as_str())].into_iter().chain(tag.iter().map(|tag| ("tags", tag.as_str()))).collect();
         let found = self.neutron.list::<SubnetPool>(&query).await?;
         let usable = |pool: &&SubnetPool| {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{Core, Error, options::Reference, request::DriverOptions};
-use crate::openstack::{Extension, QosPolicy, SecurityGroup};
+use crate::openstack::{QosPolicy, SecurityGroup};
 
 const PORT: &str = "neutron.port.uuid";
 const SECURITY_GROUPS: &str = "neutron.port.security_groups";
@@ -91,12 +91,8 @@ impl Core {
 
     /// Neutron's own word for a field that it does not know names no extension.
     async fn need_extension(&self, alias: &str, option: &str, kind: &str) -> Result<(), Error> {
-        let known = |core: &Self| core.extensions.lock().unwrap_or_else(PoisonError::into_inner).contains(alias);
-        if !known(self) {
-            let found = self.neutron.list::<Extension>(&[]).await?;
-            *self.extensions.lock().unwrap_or_else(PoisonError::into_inner) = found.into_iter().map(|extension| extension.alias).collect();
-        }
-        if known(self) {
+        let known = self.extensions.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|known| known.contains(alias));
+        if known || self.ask_for_extensions().await?.contains(alias) {
             return Ok(());
         }
         Err(Error::Invalid(format!(

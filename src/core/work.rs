@@ -46,18 +46,27 @@ impl Core {
             Work::EndReservation { subnet, address } => self.end_reservation(*subnet, *address).await,
             Work::RetireSubnet(subnet) => kept_while_used(self.neutron.delete::<openstack::Subnet>(*subnet).await),
             Work::RetirePool(pool) => self.retire_pool(*pool).await,
-            Work::MarkPool(pool) => unless_gone(full_at_worst(self.neutron.add_tag::<SubnetPool>(*pool, naming::EXISTING_POOL).await)),
+            Work::MarkPool(pool) if self.tagging().await?.others => {
+                unless_gone(full_at_worst(self.neutron.add_tag::<SubnetPool>(*pool, naming::EXISTING_POOL).await))
+            }
+            Work::MarkPool(_) => Ok(()),
         }
     }
 
     async fn dress(&self, port: Uuid, endpoint: &DockerId) -> Result<(), Error> {
         let Some(known) = self.state().ports.get(&port).cloned() else { return Ok(()) };
+        let tagged = self.tagging().await?.others;
         if known.existing {
-            return gone(self.tag_existing(port, endpoint).await);
+            // Where it takes no tags its name is still its maker's, and the device tells whose it is.
+            return if tagged { gone(self.tag_existing(port, endpoint).await) } else { Ok(()) };
         }
         if known.ready {
             let (vif, settings) = (known.vif(&self.settings.host), self.settings.binding.clone());
             on_blocking_thread("labelling a port", move || binding::label(&vif, &settings)).await??;
+        }
+        if !tagged {
+            let named = json!({"device_id": endpoint.as_str(), "name": naming::port_name(endpoint)});
+            return gone(self.neutron.update::<openstack::Port>(port, &named).await);
         }
         let mut tags = vec![naming::DEVICE_OWNER.to_owned()];
         tags.extend(naming::id_tags(endpoint));
@@ -72,6 +81,9 @@ impl Core {
 
     /// The tags of a Docker network that was put upon a network of Neutron.
     pub(super) async fn tag_joined(&self, network: &Network) -> Result<(), Error> {
+        if !self.tagging().await?.networks {
+            return Ok(());
+        }
         for tag in network_tags(network) {
             full_at_worst(self.neutron.add_tag::<openstack::Network>(network.neutron, &tag).await)?;
         }
@@ -79,7 +91,8 @@ impl Core {
     }
 
     async fn tag(&self, network: &Network, first_try: bool) -> Result<(), Error> {
-        if first_try && !network.joined {
+        let tagging = self.tagging().await?;
+        if first_try && !network.joined && tagging.networks && tagging.others {
             // Nobody else can know of the network yet, so that the tags may all be written at once.
             let subnets = async {
                 for subnet in &network.subnets {
@@ -93,13 +106,13 @@ impl Core {
                 .map(drop)
                 .map_err(Error::from);
         }
-        if !network.joined {
+        if !network.joined && tagging.networks {
             // One by one, since another host may have put its tags there before ours.
             for tag in network_tags(network) {
                 gone(self.neutron.add_tag::<openstack::Network>(network.neutron, &tag).await)?;
             }
         }
-        for subnet in &network.subnets {
+        for subnet in network.subnets.iter().filter(|_| tagging.others) {
             for tag in subnet_tags(subnet) {
                 full_at_worst(self.neutron.add_tag::<openstack::Subnet>(subnet.id, &tag).await)?;
             }
@@ -160,14 +173,15 @@ impl Core {
 
     /// Takes the tags of a Docker network off, and leaves word of who made the network to those who stay.
     async fn untag(&self, network: &Network, found: &openstack::Network) -> Result<(), Error> {
-        let start = naming::network_name_start(&found.name).filter(|_| network.owned || kuryr_made_network(found));
+        let tagging = self.tagging().await?;
+        let start = naming::network_name_start(&found.name).filter(|_| tagging.networks && (network.owned || kuryr_made_network(found)));
         if let Some(mark) = start.map(naming::made_mark).filter(|mark| !found.tags.contains(mark)) {
             full_at_worst(self.neutron.add_tag::<openstack::Network>(network.neutron, &mark).await)?;
         }
         for tag in network_tags(network).iter().filter(|tag| found.tags.contains(tag)) {
             self.neutron.remove_tag::<openstack::Network>(network.neutron, tag).await?;
         }
-        for subnet in network.subnets.iter().filter(|subnet| subnet.pool != subnet.subnetpool) {
+        for subnet in network.subnets.iter().filter(|subnet| tagging.others && subnet.pool != subnet.subnetpool) {
             self.neutron.remove_tag::<openstack::Subnet>(subnet.id, &subnet.pool.to_string()).await?;
         }
         Ok(())
@@ -175,12 +189,13 @@ impl Core {
 
     /// Removes what kuryr made on an operator's network after its last user.
     async fn clear(&self, network: &Network) -> Result<(), Error> {
+        let tagging = self.tagging().await?;
         let subnets = self.neutron.list::<openstack::Subnet>(&[("network_id", &network.neutron.to_string())]).await?;
         for subnet in subnets {
             let ours = network.subnets.iter().find(|known| known.id == subnet.id);
             if kuryr_made_subnet(&subnet) || ours.is_some_and(|known| known.owned) {
                 kept_while_used(self.neutron.delete::<openstack::Subnet>(subnet.id).await)?;
-            } else if let Some(known) = ours {
+            } else if let Some(known) = ours.filter(|_| tagging.others) {
                 self.neutron.remove_tag::<openstack::Subnet>(subnet.id, &known.subnetpool.to_string()).await?;
             }
         }
@@ -227,7 +242,10 @@ impl Core {
     /// A subnet pool is in use as long as a subnet is in it, which Neutron sees to, or a network of an operator is used by its name: then its
     /// id is a tag on the subnet.
     async fn retire_pool(&self, pool: Uuid) -> Result<(), Error> {
-        let users = self.neutron.list::<openstack::Subnet>(&[("tags", &pool.to_string())]).await?;
+        let users = match self.tagging().await?.others {
+            true => self.neutron.list::<openstack::Subnet>(&[("tags", &pool.to_string())]).await?,
+            false => Vec::new(),
+        };
         if users.is_empty() { kept_while_used(self.neutron.delete::<SubnetPool>(pool).await) } else { Ok(()) }
     }
 }

@@ -37,6 +37,7 @@ mod script;
 mod socket_activation;
 mod start_and_end;
 mod swarm;
+mod tagging;
 mod tls;
 mod two_hosts;
 mod wiring;
