@@ -124,7 +124,7 @@ impl Core {
             let mut entries: Vec<Entry> = left.flat_map(|port| self.retire(&state, port)).collect();
             let mut pools = Vec::new();
             for pool in state.pools.values().filter(|pool| pool.network.as_ref() == Some(&network.id)) {
-                if pool.released || pool.returned {
+                if state.is_given_back(pool) {
                     entries.push(Entry::NoPool(pool.id));
                     pools.extend(pool.owned.then_some(pool.subnetpool));
                     pools.extend(pool.namesake);

@@ -170,6 +170,11 @@ impl State {
         self.pools.values().any(|pool| of_two(pool) && !self.is_free(pool))
     }
 
+    /// Whether the engine has given the pool back, by a word that is still to be understood if the journal did not know the pool then.
+    pub fn is_given_back(&self, pool: &Pool) -> bool {
+        pool.released || pool.returned || self.tasks.values().any(|task| matches!(task.work, Work::LatePool(id) if id == pool.id))
+    }
+
     /// Whether this host is about to remove the subnet pool.
     pub fn retires_subnetpool(&self, subnetpool: Uuid) -> bool {
         self.tasks.values().any(|task| match &task.work {

@@ -46,7 +46,6 @@ async fn live(extensions: &'static str, network_is_tagged: bool, others_are_tagg
     host.join(&id('a'), &id('c')).await.unwrap();
     host.core.delete_endpoint(&id('a'), &id('c')).await.unwrap();
     host.core.release_address(&pools[0].id.to_string(), address.addr()).await.unwrap();
-    host.core.backlog_settled().await;
     host.remove(&id('a'), &pools).await;
     host.core.backlog_settled().await;
     assert_eq!((cloud.objects().await, taps(), host.left()), (before, 0, 0));
