@@ -112,12 +112,14 @@ impl Session {
     /// Sends the call and gives back the body of a good answer; on 401 renews the token and tries once more. All of it within the
     /// deadline, which begins when there is a place for it.
     pub async fn call(&self, call: &Call) -> Result<Vec<u8>, Error> {
+        // A login that fails while this waits for its place has failed for this as well.
+        let attempts_before = self.snapshot().1;
         let _place = self.budget.place().await;
         let deadline = Instant::now() + self.settings.timeout;
-        let token = self.token(deadline).await?;
+        let token = self.token(attempts_before, deadline).await?;
         let mut answer = self.send_to_neutron(call, &token, deadline).await?;
         if answer.status == StatusCode::UNAUTHORIZED && auth::body(&self.settings.auth).is_some() {
-            let token = self.renew(token.generation, deadline).await?;
+            let token = self.renew(token.generation, attempts_before, deadline).await?;
             answer = self.send_to_neutron(call, &token, deadline).await?;
         }
         if answer.status.is_success() {
@@ -129,7 +131,7 @@ impl Session {
 
     /// Makes sure that there is a good token and an endpoint.
     pub async fn authenticate(&self) -> Result<(), Error> {
-        self.token(Instant::now() + self.settings.timeout).await.map(drop)
+        self.token(self.snapshot().1, Instant::now() + self.settings.timeout).await.map(drop)
     }
 
     /// Neutron's address in the words of an error: the endpoint in use, or where it would be asked for.
@@ -159,13 +161,13 @@ impl Session {
         (state.token.clone(), state.attempts)
     }
 
-    async fn token(&self, deadline: Instant) -> Result<Arc<Token>, Error> {
+    async fn token(&self, attempts_before: u64, deadline: Instant) -> Result<Arc<Token>, Error> {
         let Some(token) = self.snapshot().0 else {
-            return self.renew(0, deadline).await;
+            return self.renew(0, attempts_before, deadline).await;
         };
         let now = Instant::now();
         match token.lifetime {
-            Some((renewal, end)) if now >= renewal => match self.renew(token.generation, deadline).await {
+            Some((renewal, end)) if now >= renewal => match self.renew(token.generation, attempts_before, deadline).await {
                 // Keystone may be away for a moment; the old token is still good for as long as it lives.
                 Err(_) if now < end => Ok(token),
                 outcome => outcome,
@@ -174,11 +176,10 @@ impl Session {
         }
     }
 
-    /// A token newer than `seen`.
-    async fn renew(&self, seen: u64, deadline: Instant) -> Result<Arc<Token>, Error> {
+    /// A token newer than `seen`. An attempt that has failed since there were `attempts_before` is not made again.
+    async fn renew(&self, seen: u64, attempts_before: u64, deadline: Instant) -> Result<Arc<Token>, Error> {
         let what = format!("get a token for {}", auth::subject(&self.settings.auth));
         let purpose = Purpose { what: &what, service: "Keystone", url: &self.settings.auth_url, deadline, repeatable: true };
-        let attempts_before = self.snapshot().1;
         let _gate = timeout_at(deadline, self.gate.lock()).await.map_err(|_| self.transport.timed_out(&purpose))?;
         {
             let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
