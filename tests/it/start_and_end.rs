@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{Read, Write},
     net::{TcpListener, TcpStream},
     os::unix::net::UnixStream,
     path::PathBuf,
@@ -80,10 +81,17 @@ fn a_cloud_that_hangs_is_named_in_the_answer_and_holds_the_end_up_no_longer() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap().to_string();
     let daemon = beside(&state, &address);
-    let asked = std::thread::spawn(|| ask(&mut UnixStream::connect(SOCKET).unwrap(), REQUEST_POOL.0, REQUEST_POOL.1));
-    let (_held, _) = silent.accept().unwrap();
+    let mut engine = UnixStream::connect(SOCKET).unwrap();
+    let (call, body) = REQUEST_POOL;
+    let expects = "Connection: close\r\nExpect: 100-continue";
+    engine.write_all(format!("{call} HTTP/1.1\r\nHost: x\r\n{expects}\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes()).unwrap();
+    // The daemon says so when it begins to read the body, and the call is then under way.
+    let mut go_on = [0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
+    engine.read_exact(&mut go_on).unwrap();
+    engine.write_all(body.as_bytes()).unwrap();
     daemon.signal(Signal::SIGTERM);
-    let answer = asked.join().unwrap();
+    let mut answer = String::new();
+    engine.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 500") && answer.contains(&address), "{answer}");
     assert!(daemon.wait().success());
 }

@@ -169,7 +169,7 @@ impl Core {
                 // What others ask for now must not fail for what nobody has asked for yet.
                 let held = self.state().pooled_on(&network.id).count();
                 tracing::warn!(network = %network.id, held, "makes no more ports ahead for now, and gives half of them back: {error}");
-                self.port_pool.refuse(network, held / 2, &self.settings.port_pool);
+                self.port_pool.refuse(network, held.div_ceil(2), &self.settings.port_pool);
                 Ok(())
             }
             Some(error) => Err(error),
