@@ -117,14 +117,9 @@ impl Metrics {
         let pools = level("pools", "Address pools that the engine holds");
         let networks = level("networks", "Docker networks on this host");
         let ports = level("ports", "Neutron ports of this host's endpoints");
+        let tasks = level("journal_tasks", "Promises in the journal that are still to be finished");
         let ahead = Family::default();
         registry.register("port_pool_ports", "Neutron ports made ahead of use", ahead.clone());
-        let mut level = |name: &str, help: &str| {
-            let gauge = Gauge::default();
-            registry.register(name, help, gauge.clone());
-            gauge
-        };
-        let tasks = level("journal_tasks", "Promises in the journal that are still to be finished");
         let oldest_task = Gauge::default();
         registry.register_with_unit("journal_oldest_task_age", "Age of the oldest unfinished promise", Unit::Seconds, oldest_task.clone());
         Self { registry, calls, durations, pools, networks, ports, ahead, tasks, oldest_task }

@@ -362,24 +362,15 @@ fn adopted_port(state: &State, network: &Network, port: &openstack::Port) -> Opt
     };
     let endpoint = endpoint_in(port);
     Some(Port {
-        id: port.id,
-        network: network.id.clone(),
-        neutron_network: port.network_id,
-        mac: port.mac_address,
         addresses: port.fixed_ips.iter().filter_map(|fixed| address(fixed.ip_address, fixed.subnet_id)).collect(),
-        vif_type: port.vif_type.clone().unwrap_or_default(),
-        vif_details: port.vif_details.clone(),
-        project: port.project_id.clone(),
-        mtu: network.mtu,
         endpoint,
         // If a group is there it is found by the port's id.
         exposing: !pooled,
         existing: existing_port::was_there(port),
         changed: existing_port::to_restore(port),
         pooled,
-        ready: false,
         groups: if pooled { port.security_groups.clone() } else { Vec::new() },
-        created: now(),
+        ..Port::new(network.id.clone(), network.mtu, port)
     })
 }
 

@@ -156,7 +156,7 @@ impl Core {
             if ours && old && port.device_id.is_empty() && !linked && !known(&port) {
                 tracing::info!(port = %port.id, "removing a port that a crash left behind");
                 self.findings.found("lost_port", 1);
-                self.commit(vec![self.promise(Work::RetirePort(Box::new(orphan(&port))))]).await?;
+                self.commit(vec![self.promise(Work::RetirePort(Box::new(Port::new(DockerId::nowhere(), 0, &port))))]).await?;
             }
         }
         Ok(())
@@ -199,27 +199,5 @@ fn lost(network: &openstack::Network) -> Network {
         subnets: Vec::new(),
         ports: Default::default(),
         pool: Default::default(),
-    }
-}
-
-fn orphan(port: &openstack::Port) -> Port {
-    Port {
-        id: port.id,
-        network: DockerId::nowhere(),
-        neutron_network: port.network_id,
-        mac: port.mac_address,
-        addresses: Vec::new(),
-        vif_type: port.vif_type.clone().unwrap_or_default(),
-        vif_details: port.vif_details.clone(),
-        project: port.project_id.clone(),
-        mtu: 0,
-        endpoint: None,
-        exposing: false,
-        existing: false,
-        changed: Default::default(),
-        pooled: false,
-        ready: false,
-        groups: Vec::new(),
-        created: 0,
     }
 }

@@ -277,9 +277,7 @@ impl Core {
 
     /// Says which port has the MAC, and how to have that one instead.
     async fn holder_of(&self, mac: MacAddr, network: Uuid, error: openstack::Error) -> Error {
-        let query = [("network_id", network.to_string()), ("mac_address", mac.to_string())];
-        let query: Vec<_> = query.iter().map(|(key, value)| (*key, value.as_str())).collect();
-        match self.neutron.list::<openstack::Port>(&query).await.unwrap_or_default().first() {
+        match self.port_with_mac(network, mac).await.ok().flatten() {
             Some(holder) => {
                 let addresses: Vec<String> = holder.fixed_ips.iter().map(|fixed| fixed.ip_address.to_string()).collect();
                 Error::Taken(format!(

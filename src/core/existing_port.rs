@@ -11,7 +11,7 @@ use super::{
     Core, Error,
     address::given_back,
     adopt::only_docker_id,
-    naming, now,
+    naming,
     record::{Address, AddressState, Entry, Network, Port, Subnet},
     request::{DockerId, EndpointRequest},
     work::gone,
@@ -23,25 +23,45 @@ const ATTEMPTS: usize = 5;
 /// The fields that options of an endpoint set.
 const OPTIONAL: [&str; 3] = ["security_groups", "qos_policy_id", "dns_name"];
 
+/// By what a port that was there before is chosen.
+#[derive(Clone, Copy)]
+enum Sought {
+    Address(IpAddr),
+    Mac(MacAddr),
+    Id(Uuid),
+}
+
 impl Core {
     /// Grants the address of a port that was there before; none when no port has the address.
     pub(super) async fn take_existing(&self, network: &Network, subnet: &Subnet, ip: IpAddr) -> Result<Option<IpAddr>, Error> {
-        let query = [("fixed_ips", format!("subnet_id={}", subnet.id)), ("fixed_ips", format!("ip_address={ip}"))];
-        // Neutron takes the two for conditions on any addresses of a port.
-        let wanted = |port: &openstack::Port| port.fixed_ips.iter().any(|fixed| fixed.subnet_id == subnet.id && fixed.ip_address == ip);
-        self.take_listed(network, subnet, &query, wanted, Some(ip)).await
+        self.take_sought(network, subnet, Sought::Address(ip)).await
     }
 
     /// Grants the address that a port with this MAC has on the subnet; none when no port has the MAC.
     pub(super) async fn take_existing_by_mac(&self, network: &Network, subnet: &Subnet, mac: MacAddr) -> Result<Option<IpAddr>, Error> {
-        let query = [("network_id", network.neutron.to_string()), ("mac_address", mac.to_string())];
-        self.take_listed(network, subnet, &query, |port| port.mac_address == mac, None).await
+        self.take_sought(network, subnet, Sought::Mac(mac)).await
     }
 
     /// Grants the address that the port of this id has on the subnet.
     pub(super) async fn take_existing_by_id(&self, network: &Network, subnet: &Subnet, port: Uuid) -> Result<IpAddr, Error> {
-        let taken = self.take_listed(network, subnet, &[("id", port.to_string())], |found| found.id == port, None).await?;
+        let taken = self.take_sought(network, subnet, Sought::Id(port)).await?;
         taken.ok_or_else(|| no_such_port(port))
+    }
+
+    /// The port that has an address of a subnet, if one has.
+    pub(super) async fn port_at(&self, subnet: Uuid, ip: IpAddr) -> Result<Option<openstack::Port>, Error> {
+        let query = [format!("subnet_id={subnet}"), format!("ip_address={ip}")];
+        let listed = self.neutron.list::<openstack::Port>(&[("fixed_ips", &query[0]), ("fixed_ips", &query[1])]).await?;
+        // Neutron takes the two for conditions on any addresses of a port.
+        let has = |port: &openstack::Port| port.fixed_ips.iter().any(|fixed| fixed.subnet_id == subnet && fixed.ip_address == ip);
+        Ok(listed.into_iter().find(has))
+    }
+
+    /// The port that has a MAC on a network of Neutron, if one has.
+    pub(super) async fn port_with_mac(&self, network: Uuid, mac: MacAddr) -> Result<Option<openstack::Port>, Error> {
+        let query = [network.to_string(), mac.to_string()];
+        let listed = self.neutron.list::<openstack::Port>(&[("network_id", &query[0]), ("mac_address", &query[1])]).await?;
+        Ok(listed.into_iter().find(|port| port.mac_address == mac))
     }
 
     /// Whether a port may be the one of a Docker network's endpoint.
@@ -86,18 +106,15 @@ impl Core {
         merged
     }
 
-    async fn take_listed(
-        &self,
-        network: &Network,
-        subnet: &Subnet,
-        query: &[(&str, String)],
-        wanted: impl Fn(&openstack::Port) -> bool,
-        ip: Option<IpAddr>,
-    ) -> Result<Option<IpAddr>, Error> {
-        let query: Vec<_> = query.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    /// Grants the address that is sought, or the one that the port has on the subnet.
+    async fn take_sought(&self, network: &Network, subnet: &Subnet, sought: Sought) -> Result<Option<IpAddr>, Error> {
         loop {
-            let listed = self.neutron.list::<openstack::Port>(&query).await?;
-            let Some(found) = listed.into_iter().find(&wanted) else { return Ok(None) };
+            let (found, ip) = match sought {
+                Sought::Address(ip) => (self.port_at(subnet.id, ip).await?, Some(ip)),
+                Sought::Mac(mac) => (self.port_with_mac(network.neutron, mac).await?, None),
+                Sought::Id(port) => (Some(self.port_by_id(port).await?), None),
+            };
+            let Some(found) = found else { return Ok(None) };
             if !self.left_its_endpoint(found.id).await {
                 return self.take(network, subnet, &found, ip).await.map(Some);
             }
@@ -367,25 +384,7 @@ fn record(network: &Network, found: &openstack::Port, granted: Option<(&Subnet, 
             state: AddressState::Waiting,
         }));
     }
-    Port {
-        id: found.id,
-        network: network.id.clone(),
-        neutron_network: found.network_id,
-        mac: found.mac_address,
-        addresses,
-        vif_type: found.vif_type.clone().unwrap_or_default(),
-        vif_details: found.vif_details.clone(),
-        project: found.project_id.clone(),
-        mtu: network.mtu,
-        endpoint: None,
-        exposing: false,
-        existing: true,
-        changed: Map::new(),
-        pooled: false,
-        ready: false,
-        groups: Vec::new(),
-        created: now(),
-    }
+    Port { addresses, existing: true, ..Port::new(network.id.clone(), network.mtu, found) }
 }
 
 /// The value of a field of a port, by Neutron's name.

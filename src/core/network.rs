@@ -33,6 +33,7 @@ impl Core {
         }
         let chosen = Chosen::read(&request.options, &PORT_OPTIONS)?;
         let mtu = mtu_option(&request)?;
+        let pool = PoolLimits::read(&request.options)?;
         let ports = self.port_choice(PortOptions::read(&request.options)?).await?;
         let (mut ranges, mut claim) = self.ranges_of(&request, &chosen)?;
         let existing = self.existing_network(&chosen, &mut ranges).await?;
@@ -63,7 +64,7 @@ impl Core {
             router: None,
             subnets: Vec::new(),
             ports,
-            pool: PoolLimits::read(&request.options)?,
+            pool,
         };
         let mut made = Vec::new();
         let outcome = self.furnish(&mut network, ranges, &mut made, claim.seek).await;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
+    now,
     port_options::PortChoice,
     port_pool::PoolLimits,
     request::{DockerId, ExposedPort},
@@ -15,6 +16,7 @@ use super::{
 use crate::{
     journal::{Change, Record},
     mac::MacAddr,
+    openstack,
 };
 
 /// A pool granted to the engine.
@@ -214,6 +216,29 @@ impl Network {
 }
 
 impl Port {
+    /// One of Neutron's, of which nothing is known yet but what Neutron tells; it has no addresses for the engine.
+    pub fn new(network: DockerId, mtu: u32, found: &openstack::Port) -> Self {
+        Self {
+            id: found.id,
+            network,
+            neutron_network: found.network_id,
+            mac: found.mac_address,
+            addresses: Vec::new(),
+            vif_type: found.vif_type.clone().unwrap_or_default(),
+            vif_details: found.vif_details.clone(),
+            project: found.project_id.clone(),
+            mtu,
+            endpoint: None,
+            exposing: false,
+            existing: false,
+            changed: Map::new(),
+            pooled: false,
+            ready: false,
+            groups: Vec::new(),
+            created: now(),
+        }
+    }
+
     /// Its address out of `pool`.
     pub fn address(&self, pool: Uuid) -> Option<&Address> {
         self.addresses.iter().find(|address| address.pool == pool)

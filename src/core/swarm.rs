@@ -157,13 +157,4 @@ impl Core {
         }
         gone(self.neutron.delete::<openstack::Port>(port.id).await)
     }
-
-    async fn port_at(&self, subnet: Uuid, ip: IpAddr) -> Result<Option<openstack::Port>, Error> {
-        let query = [("fixed_ips", format!("subnet_id={subnet}")), ("fixed_ips", format!("ip_address={ip}"))];
-        let query: Vec<_> = query.iter().map(|(key, value)| (*key, value.as_str())).collect();
-        let listed = self.neutron.list::<openstack::Port>(&query).await?;
-        // Neutron takes the two for conditions on any addresses of a port.
-        let has = |port: &openstack::Port| port.fixed_ips.iter().any(|fixed| fixed.subnet_id == subnet && fixed.ip_address == ip);
-        Ok(listed.into_iter().find(has))
-    }
 }

@@ -199,12 +199,12 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A text of the engine's as it may stand in one line of an error.
 /// Whether an option is read by kuryr, and not by the engine or another driver.
 fn is_ours(name: &str) -> bool {
     name.starts_with("neutron.") || name.starts_with("kuryr.")
 }
 
+/// A text of the engine's as it may stand in one line of an error.
 fn shorten(text: &str) -> String {
     let mut characters = text.chars();
     let shown: String = characters.by_ref().take(SHOWN).flat_map(escaped).collect();

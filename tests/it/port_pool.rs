@@ -353,3 +353,15 @@ async fn a_cloud_in_trouble_is_left_alone_and_starts_go_on() {
     cloud.mend();
     host.core.pool_settled(4).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_option_is_refused_before_anything_is_made() {
+    let cloud = Cloud::start().await;
+    let before = cloud.objects().await;
+    let host = cloud.host("one");
+    let plan = Plan { ranges: &["10.0.0.0/24"], options: &[("kuryr.pool.max", "many")], ..Plan::default() };
+    let error = host.create(&id('a'), &plan).await.unwrap_err().to_string();
+    assert!(error.contains("kuryr.pool.max is 'many'"), "{error}");
+    host.core.backlog_settled().await;
+    assert_eq!((cloud.objects().await, host.left()), (before, 0));
+}

@@ -3,6 +3,7 @@
 import json
 
 import rest
+from engine import DockerNetwork, Endpoint, Engine, Range
 from path import STARTING, TimedNode
 from places import CONTROLLER, NEUTRON
 from station import Station
@@ -105,8 +106,6 @@ def one_load(bench, name, station, address, prefix, token):
 
 def growth(bench):
     """Endpoints without containers, up to the last level: what one more start takes then, the daemon's memory, and its restart."""
-    from engine import DockerNetwork, Endpoint, Engine, Range
-
     alone = Alone(bench.binary)
     try:
         for _ in range(bench.rounds):

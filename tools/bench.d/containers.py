@@ -4,6 +4,7 @@ import itertools
 
 import contenders
 import plugins
+import rest
 from nodes import await_condition
 from places import CONTROLLER, NETWORKERS, NEUTRON
 from requests_log import Requests
@@ -85,8 +86,6 @@ def one_burst(bench, contender, size):
 
 def await_ports(bench, number):
     """Until so many ports are ACTIVE on our node: those of the pool and of the anchor."""
-    import rest
-
     cloud = rest.Cloud(bench.lab[CONTROLLER])
     query = f"{NEUTRON}/v2.0/ports?binding:host_id={NETWORKERS[0]}&status=ACTIVE&fields=id&fields=device_owner"
 

@@ -5,6 +5,7 @@ import time
 
 import contenders
 import plugins
+from engine import DockerNetwork, Endpoint, Engine, Range
 
 # The calls of a start that the engine waits for one after the other.
 STARTING = ("IpamDriver.RequestAddress", "NetworkDriver.CreateEndpoint", "NetworkDriver.Join")
@@ -32,8 +33,6 @@ class Reply:
 
 def path(bench):
     """The calls of a start and a stop over the plugin's socket, as the engine makes them."""
-    from engine import DockerNetwork, Endpoint, Engine, Range
-
     no_pool = dict([contenders.COLD[1].split("=")])
     for name, station, address, place, options, rounds in (
         ("kuryr", bench.ours, plugins.SOCKET, "10.130.1", {}, 10 * bench.rounds),

@@ -6,7 +6,6 @@ import os
 import pathlib
 import platform
 import subprocess
-import sys
 
 import alone
 import containers
@@ -17,9 +16,6 @@ import plugins
 import wire
 from places import NETWORKERS, REPO, SUITE_OF_CLOUD
 from station import Station
-
-# It knows how the engine calls.
-sys.path.append(str(REPO / "tests/conformance"))
 
 LAB_SECTIONS = {
     "starts": containers.starts,

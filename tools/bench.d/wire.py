@@ -3,6 +3,7 @@
 import json
 
 import contenders
+import rest
 from nodes import await_condition
 from places import CONTROLLER, NEUTRON
 
@@ -13,8 +14,6 @@ def wire(bench):
     """Two containers on one host, on a bridge and on a Neutron network; and on two hosts, the second one's end plugged by the Python."""
     bridge, kuryr, _ = (contender.set_up() for contender in contenders.of_ours(bench.ours))
     network = bench.ours.run("docker", "network", "inspect", "--format", "{{.Id}}", kuryr.network)
-    import rest
-
     listed = rest.Cloud(bench.lab[CONTROLLER]).call("GET", f"{NEUTRON}/v2.0/networks?name=kuryr-net-{network[:8]}")["networks"]
     there = contenders.Contender("far", bench.theirs, [*contenders.KURYR, "-o", f"neutron.net.uuid={listed[0]['id']}",
                                  "--ipam-opt", f"neutron.pool.name=kuryrPool-{kuryr.subnet}"], kuryr.subnet).set_up()

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::super::{
-    Core, Error, naming, now,
+    Core, Error, naming,
     record::{Address, AddressState, Entry, Network, Port, Subnet, Work},
 };
 use crate::{binding, mac::MacAddr, openstack};
@@ -75,25 +75,7 @@ impl Core {
             let state = if subnet.id == wanted.id { AddressState::Granted } else { AddressState::Waiting };
             Some(Address { ip: fixed.ip_address, subnet: subnet.id, pool: subnet.pool, state })
         };
-        Port {
-            id: made.id,
-            network: network.id.clone(),
-            neutron_network: network.neutron,
-            mac: made.mac_address,
-            addresses: made.fixed_ips.iter().filter_map(address).collect(),
-            vif_type: made.vif_type.clone().unwrap_or_default(),
-            vif_details: made.vif_details.clone(),
-            project: made.project_id.clone(),
-            mtu: network.mtu,
-            endpoint: None,
-            exposing: false,
-            existing: false,
-            changed: Default::default(),
-            pooled: false,
-            ready: false,
-            groups: Vec::new(),
-            created: now(),
-        }
+        Port { addresses: made.fixed_ips.iter().filter_map(address).collect(), ..Port::new(network.id.clone(), network.mtu, made) }
     }
 
     /// Makes a port that nobody has asked for yet, and plugs it.
