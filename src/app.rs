@@ -71,6 +71,20 @@ pub enum Error {
     /// TLS cannot be served.
     #[error(transparent)]
     Tls(#[from] tls::Error),
+    /// The machine's own interface cannot be looked up.
+    #[error(transparent)]
+    Netlink(#[from] netlink::Error),
+    /// The machine has no such interface.
+    #[error(
+        "{origin}: [binding] link_iface = {name}: this machine has no such interface, or one without a MAC; name the interface whose Neutron \
+         port carries the containers"
+    )]
+    LinkIface {
+        /// Where the option stands.
+        origin: config::Origin,
+        /// Its value.
+        name: String,
+    },
     /// The engine cannot be told of the address.
     #[error(transparent)]
     Spec(#[from] SpecError),
@@ -94,6 +108,9 @@ pub enum Error {
 /// process, which ends after the last of them.
 pub async fn serve(mut config: Config, embedded: Option<ControllerSettings>) -> Result<(), Error> {
     netlink::check_capability(netlink::Capability::NetAdmin)?;
+    if let Some(config::LinkIface { name, origin }) = missing_link_iface(&config.port_drivers)? {
+        return Err(Error::LinkIface { origin: origin.clone(), name: name.clone() });
+    }
     // First of all, since its lock keeps a second daemon away from everything that follows.
     let (journal, records) = Journal::open(&config.state_path)?;
     // The datapath follows the controller until it is dropped; what it has built then stands.
@@ -155,6 +172,14 @@ pub async fn serve(mut config: Config, embedded: Option<ControllerSettings>) -> 
         tracing::warn!("ending with work half done; the journal knows it and the next start finishes it");
     }
     Ok(())
+}
+
+/// The interface on which those of nested containers are to be made, if the machine has none of that name.
+fn missing_link_iface(drivers: &config::PortDrivers) -> Result<Option<&config::LinkIface>, netlink::Error> {
+    match drivers.link_iface.as_ref().filter(|_| drivers.normal != config::PortDriver::Veth) {
+        Some(link) if binding::link_iface(&link.name)?.is_none() => Ok(Some(link)),
+        _ => Ok(None),
+    }
 }
 
 /// The cloud with a limit for each request that lets the engine hear what the cloud did before the deadline of its call passes.
@@ -226,13 +251,15 @@ fn core_settings(config: &Config) -> core::Settings {
         default_subnetpool_v4: config.neutron.default_subnetpool_v4.clone(),
         default_subnetpool_v6: config.neutron.default_subnetpool_v6.clone(),
         enable_dhcp: config.neutron.enable_dhcp,
-        veth_dst_prefix: config.binding.veth_dst_prefix.clone(),
+        veth_dst_prefix: config.veth_dst_prefix.clone(),
         binding: binding::Settings {
             ovsdb_socket: config.ovsdb_socket.clone(),
             ovs_bridge: config.ovs_bridge.clone(),
             bindir: config.bindir.clone(),
             ..binding::Settings::default()
         },
+        port_driver: config.port_drivers.normal,
+        link_iface: config.port_drivers.link_iface.as_ref().map(|link| link.name.clone()).unwrap_or_default(),
         process_external_connectivity: config.process_external_connectivity,
         external_network: config.external_network.clone(),
         vif_plugging_is_fatal: config.neutron.vif_plugging_is_fatal,
@@ -243,7 +270,7 @@ fn core_settings(config: &Config) -> core::Settings {
 
 fn pool_settings(port_pool: config::PortPool) -> core::PoolSettings {
     let config::PortPool { enabled, min, max, batch, idle_time, share } = port_pool;
-    core::PoolSettings { enabled, min, max, batch, idle_time, share }
+    core::PoolSettings { enabled, min, max, batch, idle_time, share, plugged: true }
 }
 
 /// How long a start waits for its port: as configured, but so that the engine hears of the port before the deadline of its call passes.

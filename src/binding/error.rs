@@ -52,6 +52,18 @@ pub enum Error {
         /// What has it.
         kind: String,
     },
+    /// The machine's own interface cannot carry the port.
+    #[error(
+        "port {port}: [binding] link_iface is '{link_iface}', but {reason}; bring it up, or name the machine's own interface on the network"
+    )]
+    LinkIface {
+        /// The port.
+        port: Uuid,
+        /// The interface.
+        link_iface: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// The kernel refused a step.
     #[error("port {port}: {source}")]
     Netlink {

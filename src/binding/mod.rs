@@ -1,6 +1,6 @@
 //! From a Neutron port to an interface on this host.
 //!
-//! A port becomes a veth pair: `tap…` stays on the host and is plugged as Neutron's `vif_type` says, `t_c…` is for the container. The
+//! With the driver `veth` a port becomes a veth pair: `tap…` stays on the host and is plugged as Neutron's `vif_type` says, `t_c…` is for the container. The
 //! container's end gets its MAC and MTU and nothing else: Docker moves it, brings it up and sets the addresses, and an address set here
 //! would be live on the host until then, its route included.
 //!
@@ -10,10 +10,13 @@
 //! | `ovs` | `tap…` in Open vSwitch's integration bridge |
 //! | `ovs` with `ovs_hybrid_plug` | `tap…` and `qvb…` in a bridge `qbr…` of the port's own, whose firewall is iptables'; `qvo…` in Open vSwitch |
 //! | any other | what the script of that name in `[DEFAULT] bindir` does |
+//!
+//! The other drivers ask for no `vif_type` and make `t_c…` alone: on top of the machine's own interface, whose Neutron port carries the traffic.
 
 mod bridge;
 mod error;
 mod names;
+mod nested;
 mod ovs;
 mod pair;
 mod script;
@@ -21,4 +24,5 @@ mod vif;
 
 pub use error::Error;
 pub use names::{bridge_name, container_name, existing, tap_name};
-pub use vif::{Settings, Vif, bind, is_plugged, label, needs_no_endpoint, unbind, unbind_many};
+pub use nested::{LinkIface, link_iface};
+pub use vif::{Driver, Settings, Vif, bind, is_plugged, label, needs_no_endpoint, unbind, unbind_many};

@@ -6,21 +6,42 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
     Error, bridge,
     names::{container_name, tap_name},
-    ovs, pair, script,
+    nested, ovs, pair, script,
 };
 use crate::{
     mac::MacAddr,
     netlink::{self, Socket},
 };
 
+/// What makes a port's interface: the binding drivers of kuryr-lib.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Driver {
+    /// A veth pair, plugged as Neutron's `vif_type` says.
+    #[default]
+    Veth,
+    /// A macvlan with the port's MAC.
+    Macvlan {
+        /// The machine's own interface, below it.
+        link_iface: String,
+    },
+    /// An ipvlan, whose MAC is the machine's.
+    Ipvlan {
+        /// The machine's own interface, below it.
+        link_iface: String,
+    },
+}
+
 /// A port as far as its interface depends on it.
 #[derive(Debug, Clone)]
 pub struct Vif {
+    /// What makes its interface.
+    pub driver: Driver,
     /// Neutron's port.
     pub port: Uuid,
     /// Its network.
@@ -86,12 +107,18 @@ impl Plug {
     }
 }
 
-/// Makes the port's veth pair and plugs the host end; returns the name of the container's end. Blocks, for at most a little more than the
+/// Makes the port's interface and plugs its host end, if it has one; returns the name of the container's end. Blocks, for at most a little more than the
 /// deadline in `settings`. On failure nothing of the port stays.
 pub fn bind(vif: &Vif, settings: &Settings) -> Result<String, Error> {
     let port = vif.port;
-    let Some(plug) = Plug::of(vif, settings) else { return Err(refusal(vif, settings)) };
     let refused = |source| Error::Netlink { port, source };
+    if let Some((link_iface, sharing)) = nested::sharing(&vif.driver) {
+        let mut socket = Socket::open().map_err(refused)?;
+        let _turn = turn();
+        nested::plug(&mut socket, vif, link_iface, sharing)?;
+        return Ok(container_name(port));
+    }
+    let Some(plug) = Plug::of(vif, settings) else { return Err(refusal(vif, settings)) };
     let mut socket = Socket::open().map_err(refused)?;
     match plug {
         Plug::Bridge => {
@@ -114,11 +141,14 @@ pub fn bind(vif: &Vif, settings: &Settings) -> Result<String, Error> {
     Ok(container_name(port))
 }
 
-/// Unplugs the port and removes its veth pair, wherever its container end is now; a missing one is fine. A Linux bridge of the network
+/// Unplugs the port and removes its interface, of a veth pair wherever its container end is now; a missing one is fine. A Linux bridge of the network
 /// stays. Blocks, as [`bind`] does.
 pub fn unbind(vif: &Vif, settings: &Settings) -> Result<(), Error> {
     let refused = |source| Error::Netlink { port: vif.port, source };
     let mut socket = Socket::open().map_err(refused)?;
+    if vif.driver != Driver::Veth {
+        return nested::unplug(&mut socket, vif);
+    }
     let tap = tap_name(vif.port);
     match Plug::of(vif, settings) {
         Some(Plug::Ovs) => return ovs::unplug(&mut socket, vif, settings),

@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use super::PortDrivers;
+
 /// The configuration in effect.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -15,10 +17,8 @@ pub struct Config {
     pub local_default_address_space: String,
     /// Default address space of global networks.
     pub global_default_address_space: String,
-    /// Port driver as written: a short name or a Python path.
-    pub default_port_driver: String,
-    /// Port drivers that may be used, as written.
-    pub enabled_port_drivers: Vec<String>,
+    /// What makes the interfaces of ports.
+    pub port_drivers: PortDrivers,
     /// Whether exposed ports get a security group.
     pub process_external_connectivity: bool,
     /// The TLS listener when `enable_ssl` is set.
@@ -53,8 +53,8 @@ pub struct Config {
     pub neutron: Neutron,
     /// How to authenticate.
     pub auth: Auth,
-    /// `[binding]`.
-    pub binding: Binding,
+    /// Prefix of interface names in the container.
+    pub veth_dst_prefix: String,
     /// What the operator should know but what does not stop the start.
     pub warnings: Vec<String>,
 }
@@ -146,19 +146,6 @@ pub struct PortPool {
     pub idle_time: Duration,
     /// Percent of a subnet's free addresses.
     pub share: usize,
-}
-
-/// `[binding]`.
-#[derive(Debug, Clone)]
-pub struct Binding {
-    /// Prefix of interface names in the container.
-    pub veth_dst_prefix: String,
-    /// Binding driver as written.
-    pub default_driver: String,
-    /// Binding drivers that may be used, as written.
-    pub enabled_drivers: Vec<String>,
-    /// The machine's own interface for nested containers, empty when unset.
-    pub link_iface: String,
 }
 
 /// A text that is never printed.

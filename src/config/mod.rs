@@ -8,6 +8,7 @@ mod effective;
 mod kind;
 pub mod options;
 pub mod oslo;
+mod port_driver;
 mod reader;
 pub mod sample;
 pub mod show;
@@ -16,7 +17,8 @@ pub mod sources;
 #[cfg(test)]
 mod tests;
 
-pub use effective::{Auth, Binding, Config, Log, Neutron, PortPool, Secret, Spec, Ssl};
+pub use effective::{Auth, Config, Log, Neutron, PortPool, Secret, Spec, Ssl};
+pub use port_driver::{LinkIface, PortDriver, PortDrivers};
 pub use sources::{Origin, Settings, Sources};
 
 /// Why a configuration cannot be used.
@@ -54,6 +56,20 @@ pub enum Error {
         /// What would be right.
         allowed: String,
     },
+    /// A value does not go with others.
+    #[error("{origin}: [{group}] {option} = {value} {reason}")]
+    Unfit {
+        /// Where the value stands.
+        origin: Origin,
+        /// The section.
+        group: &'static str,
+        /// The option.
+        option: &'static str,
+        /// The value.
+        value: String,
+        /// With what it does not go, and the remedy.
+        reason: String,
+    },
     /// A `$name` in a value cannot be replaced.
     #[error("{origin}: [{group}] {option}: ${name} {why}")]
     Reference {
@@ -83,13 +99,6 @@ impl Config {
                 settings
                     .warnings
                     .push(format!("{}: [{}] {} is accepted, but kuryr does nothing with it", found.origin, opt.group, opt.name));
-            }
-            // A nested container must not get an interface of the machine's own network without a word.
-            if matches!(opt.name, "default_port_driver" | "default_driver") && found.text.rsplit('.').next() != Some("veth") {
-                settings.warnings.push(format!(
-                    "{}: [{}] {} = {}: kuryr has no port driver but veth, and uses that",
-                    found.origin, opt.group, opt.name, found.text
-                ));
             }
         }
         reader::Reader(&settings).config()

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{Auth, Binding, Config, Error, Log, Neutron, Origin, PortPool, Secret, Settings, Spec, Ssl, kind, options};
+use super::{Auth, Config, Error, Log, Neutron, Origin, PortPool, Secret, Settings, Spec, Ssl, kind, options};
 
 /// Asks the settings by option name. A name that is not in the table would be unset; a test holds that there is none.
 pub(super) struct Reader<'a>(pub(super) &'a Settings);
@@ -135,12 +135,6 @@ impl Reader<'_> {
             insecure: self.neutron("insecure", "keystone_client.auth_insecure")?.is_some_and(|t| options::flag(&t) == Some(true)),
             timeout: Self::seconds(self.text("neutron", "timeout")?),
         };
-        let binding = Binding {
-            veth_dst_prefix: self.text("binding", "veth_dst_prefix")?.unwrap_or_default(),
-            default_driver: self.text("binding", "default_driver")?.unwrap_or_default(),
-            enabled_drivers: self.list("binding", "enabled_drivers")?,
-            link_iface: self.text("binding", "link_iface")?.unwrap_or_default(),
-        };
         let file = |name: &str| Ok::<_, Error>(self.text("kuryr", name)?.map(PathBuf::from));
         let ssl = Ssl {
             certificate: self.must("ssl_cert_file")?.into(),
@@ -175,8 +169,7 @@ impl Reader<'_> {
             capability_scope: self.must("capability_scope")?,
             local_default_address_space: self.must("local_default_address_space")?,
             global_default_address_space: self.must("global_default_address_space")?,
-            default_port_driver: self.must("default_port_driver")?,
-            enabled_port_drivers: self.list("DEFAULT", "enabled_port_drivers")?,
+            port_drivers: self.port_drivers()?,
             process_external_connectivity: self.flag("DEFAULT", "process_external_connectivity")?,
             ssl: self.flag("DEFAULT", "enable_ssl")?.then_some(ssl),
             spec,
@@ -194,7 +187,7 @@ impl Reader<'_> {
             port_pool,
             neutron,
             auth: self.auth()?,
-            binding,
+            veth_dst_prefix: self.text("binding", "veth_dst_prefix")?.unwrap_or_default(),
             warnings: self.0.warnings.clone(),
         })
     }

@@ -86,8 +86,11 @@ impl Core {
 
     /// The entries by which a port ends: its link and the Neutron port go behind.
     pub(super) fn retire(&self, state: &super::State, mut port: Port) -> Vec<Entry> {
-        // A binding script is told the endpoint that it unplugs.
-        port.endpoint = port.endpoint.or_else(|| state.unplugging(port.id));
+        if let Some(before) = state.unplugging(port.id) {
+            // A binding script is told the endpoint that it unplugs.
+            port.endpoint = port.endpoint.or_else(|| before.endpoint.clone());
+            port.inherit(before);
+        }
         port.exposing |= state.exposes(port.id);
         let mut entries = state.call_off_port(port.id);
         entries.push(Entry::NoPort(port.id));

@@ -107,7 +107,8 @@ impl Core {
             named.into_iter().chain(used).collect()
         };
         let port = found.iter().find(|port| port.network_id == network.neutron && self.is_of_this_host(port));
-        let Some(port) = port.and_then(|port| adopted_port(&self.state(), network, port)) else { return Ok(None) };
+        let Some(mut port) = port.and_then(|port| adopted_port(&self.state(), network, port)) else { return Ok(None) };
+        self.recognise(std::slice::from_mut(&mut port)).await?;
         tracing::info!(%endpoint, port = %port.id, "took an endpoint up again from Neutron");
         self.commit(vec![Entry::Port(port.clone())]).await?;
         Ok(Some(port))
@@ -205,11 +206,12 @@ impl Core {
                 reserved: BTreeSet::new(),
             });
         }
-        let ports: Vec<Port> = {
+        let mut ports: Vec<Port> = {
             let state = self.state();
             let mine = ports.iter().filter(|port| self.is_of_this_host(port));
             mine.filter_map(|port| adopted_port(&state, &network, port)).collect()
         };
+        self.recognise(&mut ports).await?;
         tracing::warn!(
             network = %id, neutron = %found.id, subnets = network.subnets.len(), ports = ports.len(),
             "the journal does not know this network; took it up again from Neutron"

@@ -15,7 +15,7 @@ use super::{
     work::gone,
 };
 use crate::{
-    binding::{self, Vif},
+    binding::{self, Driver, Vif},
     journal::Lasting,
     mac::MacAddr,
     openstack,
@@ -38,6 +38,7 @@ impl Core {
             None => port,
         };
         check_mac(&port, request.mac)?;
+        self.check_mac_is_free(request.mac)?;
         let port = self.prepare(port, &request, &choice.fields).await?;
         if let Some(mac) = request.mac.filter(|mac| *mac != port.mac) {
             self.change_mac(port.id, network.neutron, mac).await?;
@@ -62,21 +63,25 @@ impl Core {
             false => Ok(false),
         };
         let bound = match plugged {
-            Ok(false) => self.bind(&port).await,
-            plugged => plugged.map(drop),
+            Ok(false) => self.connect(port.clone()).await,
+            plugged => plugged.map(|_| port.clone()),
         };
-        if let Err(error) = bound {
-            // The engine gives the addresses back by itself, but does not delete an endpoint whose creation failed.
-            self.free(port.id, &request.endpoint, false).await;
-            return Err(error);
-        }
+        let port = match bound {
+            Ok(port) => port,
+            Err(error) => {
+                // The engine gives the addresses back by itself, but does not delete an endpoint whose creation failed.
+                self.free(port.id, &request.endpoint, false).await;
+                return Err(error);
+            }
+        };
         let still_held = self.state().ports.get(&port.id).is_some_and(|now| now.endpoint.as_ref() == Some(&request.endpoint));
         if !still_held {
             // Its link was to go before it came.
             self.unplug(&port).await?;
             return Err(given_back(port.id));
         }
-        Ok(EndpointGrant { mac: request.mac.is_none().then_some(port.mac) })
+        let own_mac = !matches!(port.driver, Driver::Ipvlan { .. });
+        Ok(EndpointGrant { mac: (request.mac.is_none() && own_mac).then_some(port.mac) })
     }
 
     /// NetworkDriver.Join: read from memory; waits for the port to be ACTIVE when the configuration asks for it.
@@ -86,7 +91,7 @@ impl Core {
             Error::Unknown(format!("endpoint {endpoint} of network {} is not known on this host; start the container again", network.id))
         })?;
         self.promise_exposure(&port, request.exposed).await?;
-        if self.settings.vif_plugging_is_fatal && !port.ready {
+        if self.settings.vif_plugging_is_fatal && !port.ready && port.becomes_active() {
             self.await_active(port.id).await?;
         }
         let held = |pool: Uuid| port.address(pool).is_some_and(|address| address.state == AddressState::Granted);
@@ -131,11 +136,12 @@ impl Core {
             let known = state.ports.get(&port).filter(|port| port.endpoint.as_ref() == Some(endpoint)).cloned();
             let Some(port) = known else { return };
             let mut entries = state.call_off_port(port.id);
-            entries.push(Entry::Port(Port { endpoint: None, exposing: false, ready: false, ..port.clone() }));
+            let left = Port { endpoint: None, exposing: false, ready: false, driver: Driver::Veth, carrier: None, ..port.clone() };
+            entries.push(Entry::Port(left));
             if port.exposing {
                 entries.push(self.promise(Work::Conceal(port.id)));
             }
-            if unplug {
+            if unplug || port.carrier.is_some() {
                 entries.push(self.promise(Work::UnplugPort(Box::new(port))));
             }
             entries
@@ -303,6 +309,7 @@ impl Port {
     pub(super) fn vif(&self, host: &str) -> Vif {
         Vif {
             host: host.to_owned(),
+            driver: self.driver.clone(),
             port: self.id,
             network: self.neutron_network,
             mac: self.mac,

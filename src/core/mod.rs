@@ -21,6 +21,7 @@ mod network;
 mod options;
 mod plugging;
 mod pool;
+mod port_driver;
 mod port_options;
 mod port_pool;
 mod record;
@@ -55,6 +56,7 @@ use self::{
 };
 use crate::{
     binding,
+    config::PortDriver,
     journal::{self, Journal, Lasting, Record},
     metrics::Findings,
     openstack::{self, Neutron, Resource},
@@ -77,6 +79,10 @@ pub struct Settings {
     pub veth_dst_prefix: String,
     /// What plugging depends on besides the port.
     pub binding: binding::Settings,
+    /// `[DEFAULT] default_port_driver` with `[binding] default_driver`.
+    pub port_driver: PortDriver,
+    /// `[binding] link_iface`: the machine's own interface, for nested containers.
+    pub link_iface: String,
     /// `[DEFAULT] process_external_connectivity`: whether others may reach the ports that a container exposes.
     pub process_external_connectivity: bool,
     /// `[kuryr] external_network`: the network that a router of each Docker network leads to.
@@ -122,7 +128,8 @@ pub struct Core {
 impl Core {
     /// Takes up the records of the journal; what they still promise is finished by [`Core::run_backlog`]. A record that cannot be read is
     /// left out: what it stood for is looked up in Neutron when the engine names it.
-    pub fn new(settings: Settings, neutron: Neutron, journal: Journal, records: &[Record]) -> Self {
+    pub fn new(mut settings: Settings, neutron: Neutron, journal: Journal, records: &[Record]) -> Self {
+        settings.port_pool.plugged = settings.port_driver == PortDriver::Veth;
         let mut state = State::default();
         for record in records {
             match Entry::read(record) {

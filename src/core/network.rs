@@ -10,7 +10,7 @@ use super::{
     claim::{Claim, Range, check_repeated},
     existing::{is_about_subnetpool, kuryr_made_network, kuryr_made_subnet},
     naming, now,
-    options::Chosen,
+    options::{Chosen, Reference},
     port_options::{PORT_OPTIONS, PortOptions},
     port_pool::PoolLimits,
     record::{Entry, Made, Network, Pool, Subnet, Work},
@@ -31,10 +31,14 @@ impl Core {
         if let Some(network) = self.state().networks.get(&request.network) {
             return check_repeated(network, &request);
         }
-        let chosen = Chosen::read(&request.options, &PORT_OPTIONS)?;
+        let mut chosen = Chosen::read(&request.options, &PORT_OPTIONS)?;
         let mtu = mtu_option(&request)?;
         let pool = PoolLimits::read(&request.options)?;
         let ports = self.port_choice(PortOptions::read(&request.options)?).await?;
+        if chosen.network.is_none() {
+            let default = self.default_network().await?;
+            chosen.network = default.map(|id| Reference { option: "[binding] link_iface", id: Some(id), name: None });
+        }
         let (mut ranges, mut claim) = self.ranges_of(&request, &chosen)?;
         let existing = self.existing_network(&chosen, &mut ranges).await?;
         self.take_named_pools(&chosen, &mut ranges).await?;

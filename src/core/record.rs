@@ -9,11 +9,13 @@ use uuid::Uuid;
 
 use super::{
     now,
+    port_driver::Carrier,
     port_options::PortChoice,
     port_pool::PoolLimits,
     request::{DockerId, ExposedPort},
 };
 use crate::{
+    binding::Driver,
     journal::{Change, Record},
     mac::MacAddr,
     openstack,
@@ -139,6 +141,12 @@ pub struct Port {
     pub mtu: u32,
     /// The endpoint it is bound to.
     pub endpoint: Option<DockerId>,
+    /// What makes its interface.
+    #[serde(default)]
+    pub driver: Driver,
+    /// What carries its traffic, where the host's switch does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carrier: Option<Carrier>,
     /// Whether it may have a security group for exposed ports.
     #[serde(default)]
     pub exposing: bool,
@@ -229,6 +237,8 @@ impl Port {
             project: found.project_id.clone(),
             mtu,
             endpoint: None,
+            driver: Driver::Veth,
+            carrier: None,
             exposing: false,
             existing: false,
             changed: Map::new(),

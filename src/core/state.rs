@@ -197,10 +197,10 @@ impl State {
         })
     }
 
-    /// The endpoint from which the port is still to be unplugged.
-    pub fn unplugging(&self, port: Uuid) -> Option<DockerId> {
+    /// The port as it was when its last endpoint left it, from which it is still to be unplugged.
+    pub fn unplugging(&self, port: Uuid) -> Option<&Port> {
         self.tasks.values().find_map(|task| match &task.work {
-            Work::UnplugPort(old) if old.id == port => old.endpoint.clone(),
+            Work::UnplugPort(old) if old.id == port => Some(&**old),
             _ => None,
         })
     }

@@ -6,7 +6,7 @@ use tokio::sync::{Mutex as Turn, oneshot};
 use uuid::Uuid;
 
 use super::{Core, Error, endpoint::on_blocking_thread, record::Port};
-use crate::binding;
+use crate::binding::{self, Driver};
 
 /// Ports whose links are to go, and the turn of whoever removes them.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ impl Unplug {
 impl Core {
     /// Removes the link of a port, together with those of all ports that come here while the group before is under way.
     pub(super) async fn unplug(&self, port: &Port) -> Result<(), Error> {
-        if port.vif_type == "bridge" && self.unplug_in_group(port.id).await? {
+        if port.driver == Driver::Veth && port.vif_type == "bridge" && self.unplug_in_group(port.id).await? {
             return Ok(());
         }
         let (vif, settings) = (port.vif(&self.settings.host), self.settings.binding.clone());

@@ -26,6 +26,9 @@ impl Core {
             self.unplug(port).await?;
         }
         let _call = self.cloud.acquire().await;
+        if let Work::UnplugPort(port) | Work::RetirePort(port) = work {
+            self.disconnect(port).await?;
+        }
         match work {
             Work::Expose { port, exposed } => self.expose(*port, exposed).await,
             Work::Conceal(port) => self.conceal(*port).await,

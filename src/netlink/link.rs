@@ -96,7 +96,7 @@ impl Socket {
         self.create(name, vec![LinkAttribute::IfName(name.into()), info], &format!("create bridge {name}"))
     }
 
-    fn create(&mut self, name: &str, attributes: Vec<LinkAttribute>, what: &str) -> Result<(), Error> {
+    pub(super) fn create(&mut self, name: &str, attributes: Vec<LinkAttribute>, what: &str) -> Result<(), Error> {
         check_name(name)?;
         let mut message = LinkMessage::default();
         message.attributes = attributes;

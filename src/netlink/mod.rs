@@ -12,6 +12,7 @@ pub mod monitor;
 pub mod netns;
 mod route;
 mod socket;
+mod stacked;
 
 pub use address::Address;
 pub use capability::{Capability, MissingCapability, check_capability};
@@ -21,3 +22,4 @@ pub use monitor::{Event, Monitor};
 pub use netns::NetnsFd;
 pub use route::Route;
 pub use socket::Socket;
+pub use stacked::{Sharing, Stacked};

@@ -21,6 +21,7 @@ fn unbind(vif: &Vif) -> Result<(), Error> {
 
 fn vif(number: u8) -> Vif {
     Vif {
+        driver: Default::default(),
         port: Uuid::from_u128(u128::from(number) << 96 | 0x77),
         network: NETWORK,
         project: "p".into(),

@@ -12,6 +12,7 @@ use axum::{
 };
 use ipnet::IpNet;
 use kuryr::{
+    config::PortDriver,
     controller::{Controller, ControllerSettings},
     core::{
         Core, Error, PoolSettings, Settings,
@@ -198,6 +199,8 @@ pub fn core_settings() -> Settings {
         enable_dhcp: true,
         veth_dst_prefix: "eth".into(),
         binding: Default::default(),
+        port_driver: PortDriver::Veth,
+        link_iface: String::new(),
         process_external_connectivity: true,
         external_network: None,
         vif_plugging_is_fatal: false,

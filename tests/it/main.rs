@@ -20,6 +20,7 @@ mod life;
 mod listen;
 mod lost_journal;
 mod monitoring;
+mod nested;
 mod netlink;
 mod openstack;
 mod openstack_cli;

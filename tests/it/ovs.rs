@@ -121,6 +121,7 @@ fn daemon(name: &str, directory: &tempfile::TempDir, arguments: &[&str]) -> Chil
 
 fn vif(number: u8, hybrid: bool) -> Vif {
     Vif {
+        driver: Default::default(),
         port: Uuid::from_u128(u128::from(number) << 96 | 0x77),
         network: Uuid::from_u128(5),
         project: "p".into(),

@@ -18,6 +18,7 @@ const TAP: &str = "tap07791891-0e";
 
 fn vif(vif_type: &str) -> Vif {
     Vif {
+        driver: Default::default(),
         port: Uuid::from_u128(0x0779_1891_0e36_4c5f_8a3b_aabb_ccdd_eeff),
         network: Uuid::from_u128(0xb6ad_0000_1111_2222_3333_4444_5555_6666),
         project: "5f1d".into(),

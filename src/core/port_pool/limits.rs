@@ -27,11 +27,13 @@ pub struct PoolSettings {
     pub idle_time: Duration,
     /// The most of a subnet's free addresses that is held ahead, in percent.
     pub share: usize,
+    /// Whether ports are plugged into a switch of this host; of others nothing can be made ahead.
+    pub plugged: bool,
 }
 
 impl Default for PoolSettings {
     fn default() -> Self {
-        Self { enabled: true, min: 0, max: 16, batch: 3, idle_time: Duration::from_secs(300), share: 20 }
+        Self { enabled: true, min: 0, max: 16, batch: 3, idle_time: Duration::from_secs(300), share: 20, plugged: true }
     }
 }
 
@@ -50,7 +52,7 @@ impl PoolSettings {
         // A network of one named port has no use for others.
         let named = network.ports.port.is_some();
         let wanted = self.enabled || said.min.is_some() || said.max.is_some();
-        if !wanted || !clean || named || network.subnets.is_empty() {
+        if !wanted || !self.plugged || !clean || named || network.subnets.is_empty() {
             return Bounds { min: 0, max: 0, idle_time };
         }
         let min = said.min.unwrap_or(self.min);
