@@ -126,6 +126,34 @@ async fn what_an_operator_made_survives_and_what_kuryr_added_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_follows_another_at_once_leaves_nothing_of_either() {
+    let cloud = Cloud::start().await;
+    let host = cloud.host("one");
+    let (network, subnet) = operators_network(&cloud, "theirs", "10.10.0.0/24", None).await;
+    // The operator's own, which means nothing to kuryr.
+    let theirs = Uuid::new_v4().to_string();
+    cloud.neutron.add_tag::<Subnet>(subnet.id, &theirs).await.unwrap();
+    let plan = Plan { ranges: &["10.10.0.0/24"], options: &[("neutron.net.name", "theirs")], ..Plan::default() };
+    let first = host.create(&id('a'), &plan).await.unwrap();
+    host.core.backlog_settled().await;
+
+    // The engine goes on while the first is still being removed.
+    cloud.trouble("GET", "/networks/", Trouble::Late);
+    host.core.release_pool(&first[0].id.to_string()).await.unwrap();
+    host.core.delete_network(&id('a')).await.unwrap();
+    cloud.held(1).await;
+    let second = host.create(&id('b'), &plan).await.unwrap();
+    cloud.mend();
+    host.core.backlog_settled().await;
+    host.remove(&id('b'), &second).await;
+
+    assert!(cloud.neutron.show::<Network>(network.id).await.unwrap().tags.is_empty());
+    assert_eq!(cloud.neutron.show::<Subnet>(subnet.id).await.unwrap().tags, [theirs]);
+    assert_eq!(count::<SubnetPool>(&cloud, &[("name", "kuryrPool-10.10.0.0/24")]).await, 0);
+    assert_eq!(host.left(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_subnet_is_found_by_its_options_and_gives_its_gateway() {
     let cloud = Cloud::start().await;
     let host = cloud.host("one");
