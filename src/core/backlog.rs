@@ -2,19 +2,19 @@
 //! and again with growing distance as long as the cloud refuses.
 
 use std::{
+    cell::OnceCell,
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::{
-    sync::{Semaphore, watch},
-    task::JoinSet,
-};
+use tokio::{sync::watch, task::JoinSet};
 use uuid::Uuid;
 
 use super::{
     Core,
     record::{Entry, Made, Task, Work},
+    request::DockerId,
     state::{Retry, State},
 };
 use crate::openstack::{Urgency, as_urgent};
@@ -43,7 +43,6 @@ impl Core {
     /// kuryr-libnetwork, which reads Neutron and not this journal. Once something has failed by then nothing more is begun; what is left over
     /// is the next start's.
     pub async fn run_backlog(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let slots = Arc::new(Semaphore::new(TASKS_AT_ONCE));
         let mut running = JoinSet::new();
         let mut gave_up = false;
         loop {
@@ -52,14 +51,11 @@ impl Core {
             tokio::pin!(woken);
             // From here on a promise wakes us even if it comes before we wait.
             woken.as_mut().enable();
-            while !(ending && gave_up)
-                && let Ok(slot) = slots.clone().try_acquire_owned()
-            {
-                let Some(task) = self.claim() else { break };
+            let room = if ending && gave_up { 0 } else { TASKS_AT_ONCE - running.len() };
+            for task in self.claim(room) {
                 let core = self.clone();
                 running.spawn(async move {
                     let done = as_urgent(Urgency::Promise, core.finish(task)).await;
-                    drop(slot);
                     core.backlog.notify_waiters();
                     done
                 });
@@ -95,7 +91,7 @@ impl Core {
             changed.as_mut().enable();
             {
                 let state = self.state();
-                if state.busy.is_empty() && !state.tasks.values().any(|task| ready(&state, task)) {
+                if state.busy.is_empty() && ready(&state).next().is_none() {
                     return;
                 }
             }
@@ -103,11 +99,11 @@ impl Core {
         }
     }
 
-    fn claim(&self) -> Option<Task> {
+    fn claim(&self, most: usize) -> Vec<Task> {
         let mut state = self.state();
-        let task = state.tasks.values().find(|task| ready(&state, task))?.clone();
-        state.busy.insert(task.work.key());
-        Some(task)
+        let tasks: Vec<Task> = ready(&state).take(most).cloned().collect();
+        state.busy.extend(tasks.iter().map(|task| task.work.key()));
+        tasks
     }
 
     /// False when the task has to be done again.
@@ -138,27 +134,128 @@ impl Core {
     }
 }
 
-fn ready(state: &State, task: &Task) -> bool {
-    if matches!(task.work, Work::Seek { .. }) {
-        // The collector's.
-        return false;
+/// The tasks that can run now, in the order of their promises: of those on one Neutron object none but the first. One pass over the tasks,
+/// since after an outage there may be very many.
+fn ready(state: &State) -> impl Iterator<Item = &Task> {
+    let now = Instant::now();
+    let (mut seen, pending) = (HashSet::new(), OnceCell::new());
+    state.tasks.values().filter(move |task| {
+        let key = task.work.key();
+        let first = seen.insert(key);
+        let due = || state.retries.get(&task.id).is_none_or(|retry| retry.due <= now);
+        // What is sought is the collector's.
+        let ours = !matches!(task.work, Work::Seek { .. });
+        first && ours && !state.busy.contains(&key) && due() && !waits(&task.work, || pending.get_or_init(|| Pending::of(state)))
+    })
+}
+
+/// What other tasks are still to remove.
+#[derive(Default)]
+struct Pending<'a> {
+    /// Ports, by Docker network.
+    ports: HashSet<&'a DockerId>,
+    /// Whether there is any subnet among it.
+    subnets: bool,
+}
+
+impl<'a> Pending<'a> {
+    fn of(state: &'a State) -> Self {
+        let mut pending = Self::default();
+        for task in state.tasks.values() {
+            match &task.work {
+                Work::RetirePort(port) => {
+                    pending.ports.insert(&port.network);
+                }
+                // A subnet may be of a network that was never completed, and so stand in no record that tells its pool.
+                Work::RetireNetwork { .. } | Work::RetireSubnet(_) => pending.subnets = true,
+                Work::Seek { made: Made::Subnet { .. } | Made::Network(_), .. } => pending.subnets = true,
+                _ => {}
+            }
+        }
+        pending
     }
-    let key = task.work.key();
-    let due = state.retries.get(&task.id).is_none_or(|retry| retry.due <= Instant::now());
-    let first = state.tasks.values().find(|other| other.work.key() == key).is_none_or(|other| other.id == task.id);
-    due && first && !state.busy.contains(&key) && !waits_for_others(state, &task.work)
 }
 
 /// Neutron refuses to remove a network that has ports, and a subnet pool that has subnets, so theirs come first.
-fn waits_for_others(state: &State, work: &Work) -> bool {
-    let mut others = state.tasks.values().map(|task| &task.work);
+fn waits<'a>(work: &Work, pending: impl FnOnce() -> &'a Pending<'a>) -> bool {
     match work {
-        Work::RetireNetwork { network, .. } => others.any(|other| matches!(other, Work::RetirePort(port) if port.network == network.id)),
-        // A subnet may be of a network that was never completed, and so stand in no record that tells its pool.
-        Work::RetirePool(_) => others.any(|other| {
-            let sought = |made: &Made| matches!(made, Made::Subnet { .. } | Made::Network(_));
-            matches!(other, Work::RetireNetwork { .. } | Work::RetireSubnet(_)) || matches!(other, Work::Seek { made, .. } if sought(made))
-        }),
+        Work::RetireNetwork { network, .. } => pending().ports.contains(&network.id),
+        Work::RetirePool(_) => pending().subnets,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::record::{Network, Port},
+        *,
+    };
+    use crate::openstack;
+
+    fn port(network: &Network, number: u64) -> Port {
+        let found = serde_json::json!({
+            "id": Uuid::from_u64_pair(1, number), "network_id": network.neutron, "mac_address": "fa:16:3e:00:00:01",
+        });
+        Port::new(network.id.clone(), 1500, &serde_json::from_value::<openstack::Port>(found).unwrap())
+    }
+
+    /// Neither may a pass over the tasks cost more than its share of them, or this never ends.
+    #[test]
+    fn ten_thousand_tasks_run_in_the_order_of_their_promises() {
+        let networks: Vec<Network> = ['a', 'b', 'c', 'd'].map(Network::for_test).into();
+        let networks: Vec<Network> =
+            networks.into_iter().zip(100..).map(|(network, id)| Network { neutron: Uuid::from_u128(id), ..network }).collect();
+        // They wait for their next try.
+        let failed: Vec<u64> = (1..=5_000).collect();
+        let mut works: Vec<Work> = failed.iter().map(|number| Work::MarkPool(Uuid::from_u64_pair(2, *number))).collect();
+        for number in 0..2_500u64 {
+            let network = &networks[usize::try_from(number % 4).unwrap()];
+            let port = port(network, number);
+            works.push(Work::DressPort { port: port.id, endpoint: network.id.clone() });
+            works.push(Work::Conceal(port.id));
+            works.push(Work::UnplugPort(Box::new(port)));
+        }
+        // Before what it waits for.
+        works.push(Work::RetirePool(Uuid::from_u128(7)));
+        works.extend(networks.iter().map(|network| Work::RetireNetwork { network: Box::new(network.clone()), pools: Vec::new() }));
+        works.extend((0..2_500).map(|number| Work::RetirePort(Box::new(port(&networks[usize::try_from(number % 4).unwrap()], number)))));
+        works.push(Work::Seek { made: Made::SubnetPool("sought".into()), since: 0 });
+        let all = works.len();
+        let mut state = State::default();
+        for (id, work) in (1..).zip(works) {
+            state.apply(Entry::Task(Task { id, promised: 0, work }));
+        }
+        let due = Instant::now() + LAST_RETRY;
+        state.retries.extend(failed.iter().map(|task| (*task, Retry { attempts: 1, due })));
+
+        let (mut running, mut ended) = (Vec::<Task>::new(), Vec::<Task>::new());
+        loop {
+            let tasks: Vec<Task> = ready(&state).take(TASKS_AT_ONCE - running.len()).cloned().collect();
+            state.busy.extend(tasks.iter().map(|task| task.work.key()));
+            running.extend(tasks);
+            // The half of them that began last ends first.
+            let Some(half) = running.len().checked_sub(1).map(|last| last / 2) else { break };
+            for task in running.drain(half..).rev() {
+                state.busy.remove(&task.work.key());
+                state.apply(Entry::NoTask(task.id));
+                ended.push(task);
+            }
+        }
+        assert_eq!(state.tasks.len(), failed.len() + 1, "all but what failed and what the collector seeks");
+        assert_eq!(ended.len(), all - state.tasks.len());
+        let mut last = std::collections::HashMap::new();
+        for (at, task) in ended.iter().enumerate() {
+            let before = last.insert(task.work.key(), task.id);
+            assert!(before.is_none_or(|before| before < task.id), "{:?} ran after task {before:?}", task);
+            let waited_for = |other: &Task| match (&task.work, &other.work) {
+                (Work::RetireNetwork { network, .. }, Work::RetirePort(port)) => port.network == network.id,
+                (Work::RetirePool(_), Work::RetireNetwork { .. }) => true,
+                _ => false,
+            };
+            if matches!(task.work, Work::RetireNetwork { .. } | Work::RetirePool(_)) {
+                assert!(!ended[at..].iter().any(waited_for), "{} came too early", task.work.describe());
+            }
+        }
     }
 }
