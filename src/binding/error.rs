@@ -72,6 +72,12 @@ pub enum Error {
         /// The step and the refusal.
         source: netlink::Error,
     },
+    /// Ports of kuryr that nothing is behind any more cannot be looked for.
+    #[error("looking for dead ports of kuryr in Open vSwitch: {reason}")]
+    Search {
+        /// What the switch or the kernel said.
+        reason: String,
+    },
     /// Open vSwitch refused a step.
     #[error("port {port}: {source}")]
     Switch {

@@ -14,6 +14,7 @@
 //! The other drivers ask for no `vif_type` and make `t_c…` alone: on top of the machine's own interface, whose Neutron port carries the traffic.
 
 mod bridge;
+mod dead;
 mod error;
 mod names;
 mod nested;
@@ -22,6 +23,7 @@ mod pair;
 mod script;
 mod vif;
 
+pub use dead::{DeadPort, dead_ports, take_out};
 pub use error::Error;
 pub use names::{bridge_name, container_name, existing, tap_name};
 pub use nested::{LinkIface, link_iface};

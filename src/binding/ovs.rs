@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// `external_ids:owner` of every port that kuryr adds, as kuryr-libnetwork has it.
-const OWNER: &str = "kuryr";
+pub(super) const OWNER: &str = "kuryr";
 /// How long taking back a failed addition may last, on top of what has passed already.
 const UNDO: Duration = Duration::from_secs(3);
 

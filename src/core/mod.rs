@@ -34,7 +34,7 @@ mod unplug;
 mod work;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -46,7 +46,11 @@ use serde_json::Value;
 use tokio::sync::{Notify, OnceCell, RwLock, Semaphore};
 use uuid::Uuid;
 
-pub use self::{error::Error, port_pool::PoolSettings};
+pub use self::{
+    collector::{Finding, Kind, Round},
+    error::Error,
+    port_pool::PoolSettings,
+};
 use self::{
     port_pool::PortPool,
     record::{Entry, Key, Made, Port, Task, Work},
@@ -122,6 +126,8 @@ pub struct Core {
     external_network: OnceCell<Uuid>,
     /// Aliases of the API extensions that Neutron was last seen to have; none as long as it has not told.
     extensions: Mutex<Option<BTreeSet<String>>>,
+    /// Neutron ports in Open vSwitch that nothing is behind, with the time at which that was first seen.
+    dead_ports: Mutex<BTreeMap<Uuid, i64>>,
     findings: Findings,
 }
 
@@ -156,6 +162,7 @@ impl Core {
             unwritten: Mutex::default(),
             external_network: OnceCell::new(),
             extensions: Mutex::default(),
+            dead_ports: Mutex::default(),
             findings: Findings::default(),
         }
     }
@@ -242,6 +249,10 @@ impl Core {
         if promised {
             self.backlog.notify_waiters();
         }
+    }
+
+    fn dead_ports(&self) -> MutexGuard<'_, BTreeMap<Uuid, i64>> {
+        self.dead_ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn unwritten(&self) -> MutexGuard<'_, BTreeSet<Key>> {

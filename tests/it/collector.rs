@@ -1,6 +1,8 @@
 //! What an engine was promised and never came for, and what crashes and lost answers leave behind, is found and given back; what is in use
 //! is not.
 
+use std::collections::BTreeSet;
+
 use kuryr::{
     netlink::{Socket, Veth},
     openstack::{Network, Neutron, Port},
@@ -24,16 +26,26 @@ async fn promises_that_nobody_comes_for_are_taken_back() {
     let used = host.run(&id('a'), &id('b'), &pools[0]).await;
     // An engine that died after RequestAddress, one that died after RequestPool, and one that gave up on a network before we had made it.
     host.address(&pools[0], None).await.unwrap();
-    host.request_pool(Some("10.1.0.0/24"), &[]).await.unwrap();
+    let unused = host.request_pool(Some("10.1.0.0/24"), &[]).await.unwrap();
     let given_up = host.network(&id('c'), &["10.2.0.0/24"]).await;
     host.core.release_pool(&given_up[0].id.to_string()).await.unwrap();
     host.core.backlog_settled().await;
 
-    host.core.collect(now).await.unwrap();
+    host.collect(now).await;
     host.core.backlog_settled().await;
     let counts = host.core.counts();
     assert_eq!((counts.pools, counts.networks, counts.ports), (3, 2, 2), "all of it is young");
-    host.core.collect(later).await.unwrap();
+    // A look tells the same and takes nothing.
+    let told = host.core.look_for_leftovers(later).await;
+    let mut kinds: Vec<_> = told.findings.iter().map(|finding| (finding.kind.name(), finding.is_due(later), finding.removed)).collect();
+    kinds.sort_unstable();
+    assert_eq!(kinds, [("network", true, false), ("pool", true, false), ("port", true, false)]);
+    let counts = host.core.counts();
+    assert_eq!((counts.pools, counts.networks, counts.ports), (3, 2, 2));
+    let mut removed: Vec<_> = host.collect(later).await.into_iter().collect();
+    removed.sort_by_key(|(kind, _)| kind.name());
+    let ids: Vec<_> = removed.iter().map(|(_, id)| id.as_str()).collect();
+    assert_eq!((removed.len(), ids[0], ids[1]), (3, id('c').as_str(), unused.id.to_string().as_str()));
     host.core.backlog_settled().await;
     let counts = host.core.counts();
     assert_eq!((counts.pools, counts.networks, counts.ports, counts.tasks), (1, 1, 1, 0));
@@ -67,17 +79,17 @@ async fn ports_that_a_crash_left_are_removed_when_nothing_speaks_for_them() {
     let veth = Veth { name: &tap, peer: "far", ..Veth::default() };
     Socket::open().unwrap().add_veth(&veth).unwrap();
 
-    host.core.collect(now).await.unwrap();
+    host.collect(now).await;
     host.core.backlog_settled().await;
     assert!(cloud.neutron.show::<Port>(orphan.id).await.is_ok(), "it is young");
-    host.core.collect(later).await.unwrap();
+    host.collect(later).await;
     host.core.backlog_settled().await;
     assert!(cloud.neutron.show::<Port>(orphan.id).await.unwrap_err().is_not_found());
     for port in others.into_iter().chain([linked.id]) {
         cloud.neutron.show::<Port>(port).await.unwrap();
     }
     Socket::open().unwrap().delete_link(&tap).unwrap();
-    host.core.collect(later).await.unwrap();
+    host.collect(later).await;
     host.core.backlog_settled().await;
     assert!(cloud.neutron.show::<Port>(linked.id).await.unwrap_err().is_not_found(), "nothing speaks for it any more");
     drop(pools);
@@ -104,9 +116,12 @@ async fn what_was_made_after_its_answer_was_lost_is_found() {
         host.core.backlog_settled().await;
     }
     assert_ne!(cloud.objects().await, before, "all of it was made");
-    host.core.collect(now).await.unwrap();
+    let told = host.core.look_for_leftovers(now).await;
+    let kinds: BTreeSet<_> = told.findings.iter().map(|finding| finding.kind.name()).collect();
+    assert_eq!(kinds, BTreeSet::from(["lost_network", "lost_subnet", "lost_subnetpool"]));
+    host.collect(now).await;
     assert_ne!(host.left(), 0, "somebody may still be at it");
-    host.core.collect(later).await.unwrap();
+    host.collect(later).await;
     host.core.backlog_settled().await;
     assert_eq!((cloud.objects().await, host.left()), (before, 0));
     assert!(cloud.neutron.show::<Network>(theirs.id).await.unwrap().subnets.is_empty());
@@ -137,7 +152,7 @@ async fn a_crash_while_a_network_is_made_leaves_nothing() {
         assert_ne!(cloud.objects().await, before, "{path}: it was made");
 
         let host = cloud.host_with("one", Neutron::new(cloud.settings(&[])).unwrap(), led());
-        host.core.collect(later).await.unwrap();
+        host.collect(later).await;
         host.core.backlog_settled().await;
         assert_eq!((cloud.objects().await, host.left()), (before, 0), "{path}");
         host.stop().await;
@@ -160,7 +175,7 @@ async fn a_router_whose_answer_was_lost_is_found() {
     host.core.backlog_settled().await;
     cloud.neutron.create::<kuryr::openstack::Router>(&json!({"name": "kuryr-router-aaaaaaaa"})).await.unwrap();
     assert_ne!(cloud.objects().await, before);
-    host.core.collect(later).await.unwrap();
+    host.collect(later).await;
     host.core.backlog_settled().await;
     assert_eq!((cloud.objects().await, host.left()), (before, 0));
 }
@@ -192,4 +207,21 @@ async fn fifty_at_once_leave_nothing() {
     assert_eq!((cloud.ports().await.len(), taps(), host.core.counts().ports), (0, 0, 0));
     host.remove(&id('a'), &pools).await;
     assert_eq!((cloud.objects().await, host.left()), (before, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cloud_in_trouble_keeps_no_promise_of_the_journal_from_being_taken_back() {
+    let cloud = Cloud::start().await;
+    let host = cloud.host("one");
+    let (_, later) = now_and_later();
+    let pools = host.network(&id('a'), &["10.0.0.0/24"]).await;
+    host.address(&pools[0], None).await.unwrap();
+    host.core.backlog_settled().await;
+    cloud.trouble("GET", "/ports", Trouble::Answer(503, "busy"));
+    let round = host.core.collect(later).await;
+    assert!(round.troubles.len() == 1 && round.troubles[0].contains("503"), "{:?}", round.troubles);
+    assert_eq!(round.findings.iter().map(|finding| (finding.kind.name(), finding.removed)).collect::<Vec<_>>(), [("port", true)]);
+    host.core.backlog_settled().await;
+    cloud.mend();
+    assert_eq!(cloud.ports().await.len(), 0);
 }

@@ -363,7 +363,7 @@ async fn neither_a_crash_nor_a_lost_journal_costs_the_operator_a_port() {
             fs::remove_dir_all(cloud.journal("one")).unwrap();
         }
         let host = cloud.host("one");
-        host.core.collect(now() + 10_000).await.unwrap();
+        host.collect(now() + 10_000).await;
         assert_eq!(shown(&cloud, &before).await.device_id, id('b').as_str(), "it is still in use");
         stop(&host, 'b', &[(&pools[0], address)]).await;
         assert_eq!((face(&shown(&cloud, &before).await), taps()), (face(&before), 0));
@@ -380,7 +380,7 @@ async fn an_address_that_the_engine_forgets_is_put_back_in_time() {
     let before = port(&cloud, &theirs, &["10.0.0.88"], json!({})).await;
     let pools = docker(&host, &theirs, &["10.0.0.0/24"]).await;
     host.address(&pools[0], Some("10.0.0.88")).await.unwrap();
-    host.core.collect(now() + 10_000).await.unwrap();
+    host.collect(now() + 10_000).await;
     host.core.backlog_settled().await;
     assert_eq!((host.core.counts().ports, face(&shown(&cloud, &before).await)), (0, face(&before)));
 }

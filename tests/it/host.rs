@@ -15,7 +15,7 @@ use kuryr::{
     config::PortDriver,
     controller::{Controller, ControllerSettings},
     core::{
-        Core, Error, PoolSettings, Settings,
+        Core, Error, Kind, PoolSettings, Settings,
         request::{
             AddressPurpose, AddressRequest, Attachment, DockerId, DriverOptions, EndpointRequest, IpamData, JoinRequest, NetworkRequest,
             PoolGrant, PoolRequest,
@@ -356,6 +356,13 @@ impl Host {
             request_timeout: limit,
         };
         Plugin { edge: Edge::new(self.core.clone(), settings, Arc::new(Metrics::new())) }
+    }
+
+    /// A round of the collector as of this time, which nothing stands in the way of; what it removed, by kind and id.
+    pub async fn collect(&self, now: i64) -> Vec<(Kind, String)> {
+        let round = self.core.collect(now).await;
+        assert_eq!(round.troubles, [""; 0]);
+        round.findings.into_iter().filter(|finding| finding.removed).map(|finding| (finding.kind, finding.id)).collect()
     }
 
     /// Networks, pools, ports and tasks of the journal, in one number that a clean end brings to zero.

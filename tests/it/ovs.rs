@@ -11,6 +11,7 @@ use std::{
 
 use kuryr::{
     binding::{self, Error, Settings, Vif},
+    core::{self, Kind},
     mac::MacAddr,
     netlink::{Link, NetnsFd, Socket, Veth, netns},
     ovsdb::{self, Client, OwnedPort},
@@ -20,6 +21,8 @@ use nix::{
     unistd::Pid,
 };
 use uuid::Uuid;
+
+use crate::host::{Cloud, core_settings, id, now};
 
 #[allow(clippy::disallowed_methods, reason = "a real switch to test against, and its own tools")]
 fn program(name: &str) -> Command {
@@ -393,4 +396,62 @@ fn what_the_switch_cannot_do_is_told_in_its_words() {
     client.withdraw_port("nowhere0").unwrap();
     client.withdraw_port("nowhere0").unwrap();
     assert_eq!(switch.ports(), ["tap00000001-00"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ports_of_ours_that_a_reset_left_in_the_switch_are_collected() {
+    let Some(switch) = Switch::start() else { return };
+    let cloud = Cloud::start().await;
+    let settings = core::Settings { binding: switch.settings(), ..core_settings() };
+    let host = cloud.host_with("one", cloud.client(), settings);
+    for port in [vif(1, false), vif(2, true), vif(3, true)] {
+        binding::bind(&port, &switch.settings()).unwrap();
+    }
+    // A reset takes links and leaves the database. Of others, one has another owner and one a name that kuryr does not give.
+    Socket::open().unwrap().delete_links(&["tap00000001-00".into(), "qvb00000002-00".into()]).unwrap();
+    for (number, name, owner) in [(4, "tap00000004-00", "other"), (5, "mine", "kuryr")] {
+        let id = format!("external_ids:iface-id={}", vif(number, false).port);
+        let owner = format!("external_ids:owner={owner}");
+        switch.vsctl(&["--no-wait", "add-port", "br-int", name, "--", "set", "Interface", name, &id, &owner]);
+    }
+    // Nor is one dead whose port the journal has.
+    let pools = host.network(&id('a'), &["10.0.0.0/24"]).await;
+    host.run(&id('a'), &id('b'), &pools[0]).await;
+    let known = cloud.ports().await[0].id;
+    let name = binding::tap_name(known);
+    let external_id = format!("external_ids:iface-id={known}");
+    Socket::open().unwrap().delete_link(&name).unwrap();
+    let set = ["--no-wait", "add-port", "br-int", &name, "--", "set", "Interface", &name, &external_id, "external_ids:owner=kuryr"];
+    switch.vsctl(&set);
+
+    let start = now();
+    let told = host.core.look_for_leftovers(start).await;
+    let of_switch: Vec<_> = told.findings.iter().filter(|finding| finding.kind == Kind::SwitchPort).collect();
+    assert_eq!(of_switch.iter().map(|finding| finding.id.as_str()).collect::<Vec<_>>(), ["tap00000001-00", "qvo00000002-00"]);
+    assert!(of_switch.iter().all(|finding| finding.since == start && !finding.is_due(start + 600) && finding.is_due(start + 601)));
+    for time in [start, start + 300, start + 600] {
+        assert_eq!(host.collect(time).await, [], "a plug may be under way");
+    }
+    assert_eq!(switch.ports().len(), 6);
+    let gone = [(Kind::SwitchPort, "tap00000001-00".to_owned()), (Kind::SwitchPort, "qvo00000002-00".to_owned())];
+    assert_eq!(host.collect(start + 601).await, gone);
+    let mut left = switch.ports();
+    left.sort();
+    let mut kept = vec!["mine".to_owned(), "qvo00000003-00".into(), "tap00000004-00".into(), name];
+    kept.sort();
+    assert_eq!(left, kept);
+    assert_eq!(host.collect(start + 1300).await, []);
+}
+
+#[test]
+fn a_switch_that_is_not_there_has_no_dead_ports_and_one_that_is_silent_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("db.sock");
+    let settings = Settings { ovsdb_socket: socket.clone(), deadline: Duration::from_millis(50), ..Settings::default() };
+    assert_eq!(binding::dead_ports(&settings).unwrap(), []);
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let error = binding::dead_ports(&settings).unwrap_err().to_string();
+    assert!(error.starts_with("looking for dead ports of kuryr in Open vSwitch: "), "{error}");
+    drop(listener);
+    assert_eq!(binding::dead_ports(&settings).unwrap(), [], "ovsdb-server has ended");
 }
