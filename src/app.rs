@@ -150,7 +150,7 @@ pub async fn serve(mut config: Config, embedded: Option<ControllerSettings>) -> 
     }
     let monitored = monitoring::Monitored { metrics, core: core.clone(), requests };
     for listener in monitors {
-        let (router, stopped) = (monitoring::router(monitored.clone()), stopped.clone());
+        let (router, stopped) = (monitoring::router(monitored.clone(), &listener), stopped.clone());
         work.spawn(async move {
             listener.serve(router, stopped, DRAIN).await;
         });

@@ -1,4 +1,4 @@
-//! What an operator's tools ask the daemon: `/metrics`, `/healthz`, `/readyz`. It has sockets of its own, since the engine's would be shared with
+//! What an operator's tools ask the daemon: `/metrics`, `/healthz`, `/readyz`, and root by `kuryr gc`: `/gc`. It has sockets of its own, since the engine's would be shared with
 //! whoever may make ports.
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
@@ -13,7 +13,7 @@ use axum::{
 
 use super::Error;
 use crate::{
-    core::Core,
+    core::{self, Core, Round},
     http::listen::Listener,
     metrics::{self, CloudRequests, Levels, Metrics},
 };
@@ -40,14 +40,37 @@ pub(super) async fn open(items: &[String]) -> Result<Vec<Listener>, Error> {
     Ok(listeners)
 }
 
-/// The HTTP service.
-pub(super) fn router(monitored: Monitored) -> Router {
-    Router::new()
+/// The HTTP service of a listener. What belongs to nobody is told and removed only where nobody but root can ask.
+pub(super) fn router(monitored: Monitored, listener: &Listener) -> Router {
+    let for_root = match listener.tcp_address() {
+        None => Router::new().route("/gc", get(look).post(collect)),
+        Some(_) => Router::new(),
+    };
+    for_root
         .route("/metrics", get(show))
         // That it is answered at all is the news.
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .with_state(monitored)
+}
+
+async fn look(State(monitored): State<Monitored>) -> impl IntoResponse {
+    told(&monitored.core.look_for_leftovers(core::now()).await)
+}
+
+async fn collect(State(monitored): State<Monitored>) -> impl IntoResponse {
+    // Of its own, so that it goes on to its end when whoever asked does not wait for that.
+    match tokio::spawn(async move { monitored.core.collect(core::now()).await }).await {
+        Ok(round) => told(&round),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], format!("{error}\n")),
+    }
+}
+
+fn told(round: &Round) -> (StatusCode, [(header::HeaderName, &'static str); 1], String) {
+    match serde_json::to_string(round) {
+        Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], text),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], format!("{error}\n")),
+    }
 }
 
 async fn show(State(monitored): State<Monitored>) -> impl IntoResponse {

@@ -3,6 +3,7 @@
 pub mod config;
 mod controller;
 mod flags;
+mod gc;
 mod generate;
 mod log;
 mod serve;
@@ -27,6 +28,8 @@ enum Noun {
     Controller(controller::Args),
     /// Show the configuration
     Config(config::Args),
+    /// Look for what belongs to nobody, and remove what has for ten minutes, as the daemon does once a minute
+    Gc(gc::Args),
     /// Write manual pages and shell completions, for packages
     #[command(hide = true)]
     Generate(generate::Args),
@@ -51,6 +54,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let outcome = match command.noun {
         Noun::Serve(args) => serve::run(args),
         Noun::Controller(args) => controller::run(args),
+        Noun::Gc(args) => gc::run(args),
         Noun::Generate(args) => generate::run(args),
         Noun::Config(args) => config::run(args).map_err(anyhow::Error::from),
     };

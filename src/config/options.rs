@@ -223,7 +223,8 @@ pub static OPTIONS: &[Opt] = &[
         "metrics_listen",
         LocalPlaces,
         Some("/run/kuryr/metrics.sock"),
-        "Where /metrics, /healthz and /readyz are answered: Unix sockets and loopback addresses such as 127.0.0.1:9751. Empty: nowhere.",
+        "Where /metrics, /healthz and /readyz are answered: Unix sockets, which kuryr gc asks as well, and loopback addresses such as \
+         127.0.0.1:9751. Empty: nowhere.",
     ),
     opt(
         "kuryr",

@@ -82,6 +82,17 @@ pub fn build(settings: &ClientSettings) -> Result<reqwest::Client, Error> {
     Ok(client)
 }
 
+/// A client for whoever listens on a Unix socket of this machine; the host in its URLs is of no matter.
+///
+/// # Errors
+/// reqwest refused the settings.
+pub fn on_socket(path: &Path, timeout: Duration) -> Result<reqwest::Client, Error> {
+    // Never used, but reqwest wants to know it.
+    let tls = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    let tls = tls.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+    Ok(reqwest::Client::builder().tls_backend_preconfigured(tls).http1_only().no_proxy().timeout(timeout).unix_socket(path).build()?)
+}
+
 fn tls_config(settings: &ClientSettings) -> Result<ClientConfig, Error> {
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
     let builder = match &settings.cafile {

@@ -58,6 +58,54 @@ fn the_work_of_a_daemon_is_told_on_its_socket_and_on_loopback() {
     assert!(UnixStream::connect(METRICS).is_err());
 }
 
+/// `kuryr gc` with these arguments: how it ended, and what it wrote.
+#[allow(clippy::disallowed_methods, reason = "the test is about the program")]
+fn gc(args: &[&str]) -> (bool, String, String) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_kuryr")).arg("gc").args(args).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.success(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn root_is_told_what_belongs_to_nobody() {
+    let (done, _, error) = gc(&["--dry-run"]);
+    assert!(!done && error.contains(METRICS) && error.contains("start kuryr.service"), "{error}");
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start(dir.path(), &["--embedded"], &[("OS_KURYR__METRICS_LISTEN", format!("127.0.0.1:9751,{METRICS}"))]);
+    daemon.logs("ready");
+    assert_eq!(gc(&[]), (true, "Nothing belongs to nobody.\n".into(), String::new()));
+    let granted = plugin("IpamDriver.RequestPool", POOL);
+    let pool = granted.split('"').find(|part| part.len() == 36).unwrap();
+    for args in [&["--dry-run"][..], &[]] {
+        let (done, table, error) = gc(args);
+        assert!(done && error.is_empty(), "{error}");
+        let line = table.lines().find(|line| line.contains(pool)).unwrap();
+        assert!(line.starts_with("pool ") && line.contains(" in 1") && line.ends_with("it was asked for, and no network came"), "{table}");
+    }
+    let (_, text, _) = gc(&["--dry-run", "--format", "json"]);
+    let round: kuryr::core::Round = serde_json::from_str(&text).unwrap();
+    assert_eq!((round.findings[0].id.as_str(), round.findings[0].due - round.findings[0].since), (pool, 600));
+    for method in ["GET", "POST"] {
+        let loopback = ask(&mut TcpStream::connect("127.0.0.1:9751").unwrap(), &format!("{method} /gc"), "");
+        assert!(loopback.starts_with("HTTP/1.1 404"), "anybody may ask there: {loopback}");
+    }
+    assert!(told("/metrics").contains(r#"kuryr_collector_findings_total{kind="switch_port"} 0"#));
+    daemon.end();
+}
+
+#[test]
+fn gc_fails_when_the_cloud_cannot_be_looked_at() {
+    let dir = tempfile::tempdir().unwrap();
+    // Nobody listens there.
+    let cloud = [("OS_NEUTRON__AUTH_TYPE", "none"), ("OS_NEUTRON__ENDPOINT", "http://127.0.0.1:1")];
+    let mut daemon = Daemon::start(dir.path(), &[], &cloud);
+    daemon.logs("ready");
+    let (done, table, error) = gc(&["-n"]);
+    assert!(!done && table == "Nothing belongs to nobody.\n" && error.contains("not everything could be looked at"), "{table}{error}");
+    assert!(error.contains("127.0.0.1:1"), "{error}");
+    daemon.end();
+}
+
 #[test]
 fn a_daemon_without_its_cloud_is_alive_and_not_ready_and_says_what_waits() {
     let dir = tempfile::tempdir().unwrap();
