@@ -35,6 +35,13 @@ pub enum Driver {
         /// The machine's own interface, below it.
         link_iface: String,
     },
+    /// A VLAN, as whose frames the machine's trunk carries the port's.
+    Vlan {
+        /// The machine's own interface, below it.
+        link_iface: String,
+        /// The VLAN id on the trunk.
+        id: u16,
+    },
 }
 
 /// A port as far as its interface depends on it.

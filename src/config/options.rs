@@ -137,7 +137,7 @@ pub static OPTIONS: &[Opt] = &[
         "default_port_driver",
         Text,
         Some("veth"),
-        "Port driver of ports of vnic_type normal: veth; or nested, for containers in a machine of the cloud. By short name or Python path.",
+        "Port driver of ports of vnic_type normal: veth; or nested or vlan, for containers in a machine of the cloud. By short name or Python path.",
     ),
     opt(D, "enabled_port_drivers", List, Some("veth"), "Port drivers that may be used."),
     opt(D, "process_external_connectivity", Flag, Some("true"), "Make security groups for exposed ports."),
@@ -322,7 +322,7 @@ pub static OPTIONS: &[Opt] = &[
         "default_driver",
         Text,
         Some("kuryr.lib.binding.drivers.veth"),
-        "What default_port_driver makes interfaces with: veth; with nested macvlan or ipvlan. By short name or Python path.",
+        "What default_port_driver makes interfaces with: veth; with nested macvlan or ipvlan; with vlan vlan. By short name or Python path.",
     )
     .was(&["driver"]),
     opt(

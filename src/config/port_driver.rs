@@ -15,6 +15,8 @@ pub enum PortDriver {
     Macvlan,
     /// `nested` with `[binding] default_driver = ipvlan`.
     Ipvlan,
+    /// `vlan`: a sub-port of the machine's trunk.
+    Vlan,
 }
 
 /// The machine's own interface for nested containers.
@@ -36,9 +38,9 @@ pub struct PortDrivers {
 }
 
 /// A port driver, and the binding drivers that make its interfaces.
-const PORT_DRIVERS: [(&str, &[&str]); 2] = [("veth", &["veth"]), ("nested", &["macvlan", "ipvlan"])];
-const PORT_DRIVER_NAMES: &str = "veth or nested, by short name or by Python path";
-const BINDING_NAMES: &str = "veth, macvlan or ipvlan, by short name or by Python path";
+const PORT_DRIVERS: [(&str, &[&str]); 3] = [("veth", &["veth"]), ("nested", &["macvlan", "ipvlan"]), ("vlan", &["vlan"])];
+const PORT_DRIVER_NAMES: &str = "veth, nested or vlan, by short name or by Python path";
+const BINDING_NAMES: &str = "veth, macvlan, ipvlan or vlan, by short name or by Python path";
 
 /// The last part of a Python path, or the short name itself.
 fn short(name: &str) -> &str {
@@ -87,6 +89,7 @@ impl Reader<'_> {
         let normal = match chosen {
             "macvlan" => PortDriver::Macvlan,
             "ipvlan" => PortDriver::Ipvlan,
+            "vlan" => PortDriver::Vlan,
             _ => PortDriver::Veth,
         };
         let Setting { text: name, origin } = link_iface.1;
@@ -147,6 +150,8 @@ mod tests {
         assert!(link.name == "eth0" && link.origin.to_string().ends_with("kuryr.conf:5"), "{link:?}");
         let listed = drivers(&format!("{paths}default_driver = ipvlan\nenabled_drivers = veth,ipvlan\n")).unwrap();
         assert_eq!(listed.normal, PortDriver::Ipvlan);
+        let trunk = "[DEFAULT]\ndefault_port_driver = vlan\nenabled_port_drivers = vlan\n[binding]\ndriver = vlan\nlink_iface = eth0\n";
+        assert_eq!(drivers(trunk).unwrap().normal, PortDriver::Vlan);
     }
 
     #[test]

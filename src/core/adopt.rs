@@ -106,7 +106,8 @@ impl Core {
             let (named, used) = tokio::try_join!(self.neutron.list::<openstack::Port>(&named), self.neutron.list(&used))?;
             named.into_iter().chain(used).collect()
         };
-        let port = found.iter().find(|port| port.network_id == network.neutron && self.is_of_this_host(port));
+        let found = if found.is_empty() { found } else { self.of_this_host(found).await? };
+        let port = found.iter().find(|port| port.network_id == network.neutron);
         let Some(mut port) = port.and_then(|port| adopted_port(&self.state(), network, port)) else { return Ok(None) };
         self.recognise(std::slice::from_mut(&mut port)).await?;
         tracing::info!(%endpoint, port = %port.id, "took an endpoint up again from Neutron");
@@ -165,10 +166,12 @@ impl Core {
     /// by is left open.
     async fn adopt(&self, id: &DockerId, found: &openstack::Network) -> Result<Network, Error> {
         let neutron = found.id.to_string();
-        let mine = [("network_id", neutron.as_str()), ("device_owner", naming::DEVICE_OWNER), ("binding:host_id", &self.settings.host)];
         let on_it = [("network_id", neutron.as_str())];
-        let (subnets, ports) = tokio::join!(self.neutron.list::<openstack::Subnet>(&on_it), self.neutron.list::<openstack::Port>(&mine));
-        let (subnets, ports) = (subnets?, ports?);
+        let mine = [on_it[0], ("device_owner", naming::DEVICE_OWNER), ("binding:host_id", &self.settings.host)];
+        // Of a trunk's sub-ports Neutron changes owner and host.
+        let mine = if self.wants_no_device() { &on_it[..] } else { &mine[..] };
+        let (subnets, ports) = tokio::join!(self.neutron.list::<openstack::Subnet>(&on_it), self.neutron.list::<openstack::Port>(mine));
+        let (subnets, ports) = (subnets?, self.of_this_host(ports?).await?);
         let internal = found.tags.contains(&naming::internal_mark(id));
         let tagging = self.tagging().await?;
         // A kuryr-libnetwork gives networks of others such a name as well, so that the subnets have to say the same.
@@ -208,8 +211,7 @@ impl Core {
         }
         let mut ports: Vec<Port> = {
             let state = self.state();
-            let mine = ports.iter().filter(|port| self.is_of_this_host(port));
-            mine.filter_map(|port| adopted_port(&state, &network, port)).collect()
+            ports.iter().filter_map(|port| adopted_port(&state, &network, port)).collect()
         };
         self.recognise(&mut ports).await?;
         tracing::warn!(

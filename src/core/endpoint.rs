@@ -48,13 +48,14 @@ impl Core {
         }
         let mut claimed = None;
         let dress = self.promise(Work::DressPort { port: port.id, endpoint: request.endpoint.clone() });
+        let (before, after) = if self.wants_no_device() { (None, Some(dress)) } else { (Some(dress), None) };
         self.change_port_for(Lasting::ProcessEnd, port.id, |_, mut port| {
             if let Some(other) = port.endpoint.as_ref().filter(|other| **other != request.endpoint) {
                 return Err(in_use(&network, &port, other));
             }
             port.endpoint = Some(request.endpoint.clone());
             claimed = Some(port.clone());
-            Ok(vec![Entry::Port(port), dress])
+            Ok([Some(Entry::Port(port)), before].into_iter().flatten().collect())
         })
         .await?;
         let port = claimed.ok_or_else(|| given_back(port.id))?;
@@ -80,6 +81,7 @@ impl Core {
             self.unplug(&port).await?;
             return Err(given_back(port.id));
         }
+        self.commit_at_any_rate(after.into_iter().collect()).await;
         let own_mac = !matches!(port.driver, Driver::Ipvlan { .. });
         Ok(EndpointGrant { mac: (request.mac.is_none() && own_mac).then_some(port.mac) })
     }

@@ -169,7 +169,7 @@ impl Core {
     /// Writes into Neutron what an endpoint needs of its port before the link is made: host, owner, device and MAC of a port that was there
     /// before, and `options` of any. Nothing is written that is so already.
     pub(super) async fn prepare(&self, mut port: Port, request: &EndpointRequest, options: &Map<String, Value>) -> Result<Port, Error> {
-        if !port.existing && options.is_empty() && port.changed.is_empty() {
+        if (!port.existing && options.is_empty() && port.changed.is_empty()) || port.is_on_trunk() {
             return Ok(port);
         }
         for _ in 0..ATTEMPTS {
@@ -226,7 +226,7 @@ impl Core {
             wanted.insert("binding:host_id".into(), json!(self.settings.host));
             wanted.insert("device_owner".into(), json!(naming::DEVICE_OWNER));
             wanted.insert("admin_state_up".into(), json!(true));
-            if found.device_id.is_empty() || port.changed.contains_key("device_id") {
+            if (found.device_id.is_empty() && !self.wants_no_device()) || port.changed.contains_key("device_id") {
                 wanted.insert("device_id".into(), json!(request.endpoint.as_str()));
             }
             if let Some(mac) = request.mac {
@@ -277,7 +277,7 @@ impl Core {
                 Err(error) if error.is_not_found() => return Ok(None),
                 outcome => outcome?,
             };
-            if !found.host_id.is_empty() && found.host_id != self.settings.host {
+            if !found.host_id.is_empty() && found.host_id != self.settings.host && !port.is_on_trunk() {
                 tracing::info!(port = %port.id, host = found.host_id, "left as it is, since another host has it by now");
                 return Ok(None);
             }

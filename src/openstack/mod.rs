@@ -26,5 +26,5 @@ pub use neutron::Neutron;
 pub use settings::{ApplicationCredential, AuthMethod, CloudSettings, Domain, Options, Scope, Secret, User};
 pub use types::{
     Agent, AllocationPool, Extension, Extra, FixedIp, FloatingIp, HostRoute, Network, Port, QosPolicy, Resource, Router, SecurityGroup,
-    SecurityGroupRule, Subnet, SubnetPool,
+    SecurityGroupRule, SubPort, Subnet, SubnetPool, Trunk,
 };

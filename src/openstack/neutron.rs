@@ -16,7 +16,7 @@ use super::{
     error::Error,
     session::{Call, Session},
     settings::CloudSettings,
-    types::Resource,
+    types::{Resource, SubPort},
 };
 use crate::metrics::CloudRequests;
 
@@ -202,6 +202,30 @@ impl Neutron {
         let what = format!("{verb} the interface on subnet {subnet} {preposition} router {router}");
         let path = format!("/routers/{router}/{verb}_router_interface");
         let body = json!({"subnet_id": subnet}).to_string().into_bytes();
+        self.session.call(&Call { what, method: Method::PUT, path, body: Some(body), revision: None }).await.map(drop)
+    }
+
+    /// `PUT /v2.0/trunks/<id>/add_subports {"sub_ports": […]}`.
+    ///
+    /// # Errors
+    /// As Neutron answers, 409 `DuplicateSubPort` when the number is in use on the trunk, 409 `PortInUse` when the port has a `device_id`.
+    pub async fn add_sub_port(&self, trunk: Uuid, sub_port: &SubPort) -> Result<(), Error> {
+        let SubPort { port_id, segmentation_type, segmentation_id } = sub_port;
+        let what = format!("add port {port_id} as {segmentation_type} {segmentation_id} to trunk {trunk}");
+        self.change_sub_ports(trunk, "add", what, json!(sub_port)).await
+    }
+
+    /// `PUT /v2.0/trunks/<id>/remove_subports {"sub_ports": […]}`.
+    ///
+    /// # Errors
+    /// As Neutron answers, 404 when the trunk is gone or the port is not on it.
+    pub async fn remove_sub_port(&self, trunk: Uuid, port: Uuid) -> Result<(), Error> {
+        self.change_sub_ports(trunk, "remove", format!("remove port {port} from trunk {trunk}"), json!({"port_id": port})).await
+    }
+
+    async fn change_sub_ports(&self, trunk: Uuid, verb: &str, what: String, sub_port: Value) -> Result<(), Error> {
+        let path = format!("/trunks/{trunk}/{verb}_subports");
+        let body = json!({"sub_ports": [sub_port]}).to_string().into_bytes();
         self.session.call(&Call { what, method: Method::PUT, path, body: Some(body), revision: None }).await.map(drop)
     }
 

@@ -32,6 +32,8 @@ use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tower::Service as _;
 
+use crate::trunks::Trunks;
+
 /// The name under which the controller binds ports on this machine.
 pub const HERE: &str = "here";
 
@@ -39,6 +41,8 @@ pub const HERE: &str = "here";
 pub struct Cloud {
     pub controller: Arc<Controller>,
     pub neutron: Neutron,
+    /// What the controller has not, and other Neutrons have.
+    pub trunks: Arc<Trunks>,
     front: Front,
     state: TempDir,
 }
@@ -63,6 +67,7 @@ struct Ambush {
 #[derive(Clone)]
 struct Front {
     controller: axum::Router,
+    trunks: Arc<Trunks>,
     trouble: Arc<Mutex<Vec<Ambush>>>,
     mended: watch::Sender<u64>,
     held: watch::Sender<usize>,
@@ -75,7 +80,7 @@ async fn serve(State(mut front): State<Front>, request: Request) -> Response {
     let ambushed = |ambush: &&Ambush| ambush.method == method && path.contains(ambush.path);
     let trouble = front.trouble.lock().unwrap().iter().find(ambushed).map(|ambush| ambush.trouble.clone());
     match trouble {
-        None => front.controller.call(request).await.unwrap(),
+        None => front.answer(request).await,
         Some(Trouble::Answer(status, body)) => {
             let mut answer = Response::new(axum::body::Body::from(body));
             *answer.status_mut() = status.try_into().unwrap();
@@ -83,10 +88,19 @@ async fn serve(State(mut front): State<Front>, request: Request) -> Response {
             answer
         }
         Some(Trouble::Late) => {
-            let answer = front.controller.call(request).await.unwrap();
+            let answer = front.answer(request).await;
             front.held.send_modify(|times| *times += 1);
             mended.changed().await.unwrap();
             answer
+        }
+    }
+}
+
+impl Front {
+    async fn answer(&mut self, request: Request) -> Response {
+        match request.uri().path().contains("/trunks") {
+            true => self.trunks.clone().answer(request, &mut self.controller).await,
+            false => self.controller.call(request).await.unwrap(),
         }
     }
 }
@@ -102,12 +116,18 @@ impl Cloud {
             external_cidr: "172.24.4.0/24".parse().unwrap(),
         };
         let controller = Controller::open(settings).unwrap();
-        let front =
-            Front { controller: controller.router(), trouble: Arc::default(), mended: watch::Sender::new(0), held: watch::Sender::new(0) };
+        let trunks = Arc::new(Trunks::default());
+        let front = Front {
+            controller: controller.router(),
+            trunks: trunks.clone(),
+            trouble: Arc::default(),
+            mended: watch::Sender::new(0),
+            held: watch::Sender::new(0),
+        };
         let app = axum::Router::new().fallback(serve).with_state(front.clone());
         tokio::spawn(async move { axum::serve(listener, app).await });
         let neutron = Neutron::new(settings_for(&controller, &[])).unwrap();
-        Self { controller, neutron, front, state }
+        Self { controller, neutron, trunks, front, state }
     }
 
     /// From now on requests of this method whose path has this part get into trouble.

@@ -40,5 +40,6 @@ mod start_and_end;
 mod swarm;
 mod tagging;
 mod tls;
+mod trunks;
 mod two_hosts;
 mod wiring;

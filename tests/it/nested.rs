@@ -39,12 +39,7 @@ impl Machine {
             "allowed_address_pairs": [{"ip_address": OPERATORS}]
         });
         let port: Port = cloud.neutron.create(&body).await.unwrap();
-        let mut socket = Socket::open().unwrap();
-        socket.add_veth(&Veth { name: "eth0", mac: Some(port.mac_address), peer: "far", mtu: Some(1400), ..Veth::default() }).unwrap();
-        for name in ["eth0", "far"] {
-            let index = socket.link(name).unwrap().unwrap().index;
-            socket.set_up(index).unwrap();
-        }
+        machines_link(port.mac_address);
         Self { cloud, network, port }
     }
 
@@ -70,6 +65,16 @@ impl Machine {
 
     fn trouble(&self, method: &'static str, trouble: Trouble) {
         self.cloud.trouble(method, Box::leak(format!("/ports/{}", self.port.id).into_boxed_str()), trouble);
+    }
+}
+
+/// The machine's own interface.
+pub fn machines_link(mac: MacAddr) {
+    let mut socket = Socket::open().unwrap();
+    socket.add_veth(&Veth { name: "eth0", mac: Some(mac), peer: "far", mtu: Some(1400), ..Veth::default() }).unwrap();
+    for name in ["eth0", "far"] {
+        let index = socket.link(name).unwrap().unwrap().index;
+        socket.set_up(index).unwrap();
     }
 }
 

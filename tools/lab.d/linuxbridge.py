@@ -38,7 +38,7 @@ NEEDS_MESSAGES = True
 
 def configure(nodes):
     controller = nodes[CONTROLLER]
-    neutron.configure(controller, messages_url(controller), ML2, {"DEFAULT": {"service_plugins": "router,qos", "dns_domain": "kuryr.test."}, **EXPERIMENTAL})
+    neutron.configure(controller, messages_url(controller), ML2, {"DEFAULT": {"service_plugins": "router,qos,trunk", "dns_domain": "kuryr.test."}, **EXPERIMENTAL})
     for name in NETWORKERS:
         node = nodes[name]
         node.write(neutron.NEUTRON_CONF, neutron.common(messages_url(controller)) + "\n" + ini(EXPERIMENTAL))

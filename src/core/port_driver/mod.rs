@@ -4,11 +4,13 @@
 //! |---|---|---|
 //! | `veth` | a pair plugged as Neutron says | nothing more: no call is made here |
 //! | `nested` | a macvlan or ipvlan on the machine's own interface | the port of that interface lets the container's address through ([`nested`]) |
+//! | `vlan` | a VLAN on the machine's own interface | the container's port is a sub-port of the machine's trunk ([`trunk`]) |
 //!
 //! What is written there stands in the port's record before ([`Carrier`]), goes with the interface as part of the same task, and is taken back
 //! when the endpoint cannot be made.
 
 mod nested;
+mod trunk;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -19,7 +21,7 @@ use super::{
     address::given_back,
     record::{Entry, Port},
 };
-use crate::{binding::Driver, config::PortDriver, mac::MacAddr};
+use crate::{binding::Driver, config::PortDriver, mac::MacAddr, openstack};
 
 /// What kuryr wrote elsewhere in Neutron so that something of this machine carries a port's traffic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +33,8 @@ pub enum Carrier {
         /// Those that were not there before.
         pairs: Vec<AddressPair>,
     },
+    /// The trunk that it is a sub-port of.
+    Trunk(Uuid),
 }
 
 impl Core {
@@ -48,34 +52,67 @@ impl Core {
     pub(super) async fn connect(&self, port: Port) -> Result<Port, Error> {
         let port = match self.settings.port_driver {
             PortDriver::Veth => port,
-            PortDriver::Macvlan | PortDriver::Ipvlan => self.allow_on_machine(port).await?,
+            PortDriver::Macvlan | PortDriver::Ipvlan => {
+                let _turn = self.carriers().await;
+                self.allow_on_machine(port).await?
+            }
+            PortDriver::Vlan => {
+                let _turn = self.carriers().await;
+                self.join_trunk(port).await?
+            }
         };
         self.bind(&port).await?;
         Ok(port)
     }
 
-    /// Takes back what [`Core::connect`] wrote in Neutron for a port whose interface is gone.
+    /// Takes back what [`Core::connect`] wrote in Neutron for a port whose interface is gone, unless the port has an endpoint again by now that
+    /// needs it.
     pub(super) async fn disconnect(&self, port: &Port) -> Result<(), Error> {
-        match &port.carrier {
-            None => Ok(()),
-            Some(Carrier::Machine { port: machine, pairs }) => self.disallow_on_machine(port.id, *machine, pairs).await,
+        let Some(carrier) = &port.carrier else { return Ok(()) };
+        let _turn = self.carriers().await;
+        if self.state().ports.get(&port.id).is_some_and(|now| now.carrier.is_some()) {
+            return Ok(());
         }
+        match carrier {
+            Carrier::Machine { port: machine, pairs } => self.disallow_on_machine(*machine, pairs).await,
+            Carrier::Trunk(trunk) => self.leave_trunk(port.id, *trunk).await,
+        }
+    }
+
+    /// One at a time: what this host's own requests wrote at once into one object they would only have to write again.
+    async fn carriers(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        self.turns.take("carriers".to_owned()).await
     }
 
     /// The network on which containers are if nobody names one; none where each Docker network gets its own.
     pub(super) async fn default_network(&self) -> Result<Option<Uuid>, Error> {
         match self.settings.port_driver {
-            PortDriver::Veth => Ok(None),
+            PortDriver::Veth | PortDriver::Vlan => Ok(None),
             PortDriver::Macvlan | PortDriver::Ipvlan => Ok(Some(self.machine_port().await?.network_id)),
         }
     }
 
+    /// Whether Neutron takes a port for the driver only as long as it is no device's.
+    pub(super) fn wants_no_device(&self) -> bool {
+        self.settings.port_driver == PortDriver::Vlan
+    }
+
+    /// Which of the ports kuryr of this host has in Neutron.
+    pub(super) async fn of_this_host(&self, mut ports: Vec<openstack::Port>) -> Result<Vec<openstack::Port>, Error> {
+        let trunk = self.trunk_of_driver().await?;
+        let on_trunk = |port: &openstack::Port| trunk.as_ref().is_some_and(|trunk| Self::on_trunk(trunk, port));
+        ports.retain(|port| self.is_of_this_host(port) || on_trunk(port));
+        Ok(ports)
+    }
+
     /// Gives ports that were taken up from Neutron the driver and carrier that their records are lost of.
     pub(super) async fn recognise(&self, ports: &mut [Port]) -> Result<(), Error> {
+        let trunk = self.trunk_of_driver().await?;
         for port in ports {
-            match self.settings.port_driver {
-                PortDriver::Veth => {}
-                PortDriver::Macvlan | PortDriver::Ipvlan => self.recognise_on_machine(port).await?,
+            match (self.settings.port_driver, &trunk) {
+                (PortDriver::Macvlan | PortDriver::Ipvlan, _) => self.recognise_on_machine(port).await?,
+                (_, Some(trunk)) => self.recognise_on_trunk(port, trunk),
+                _ => {}
             }
         }
         Ok(())
@@ -98,9 +135,14 @@ impl Core {
 }
 
 impl Port {
-    /// Whether Neutron ever reports it ACTIVE: no agent wires a port that another one carries.
+    /// Whether Neutron ever reports it ACTIVE: no agent wires a port whose traffic another port lets through.
     pub(super) fn becomes_active(&self) -> bool {
         !matches!(self.carrier, Some(Carrier::Machine { .. }))
+    }
+
+    /// Whether it is a sub-port of a trunk, which Neutron binds to hosts of its own choice.
+    pub(super) fn is_on_trunk(&self) -> bool {
+        matches!(self.carrier, Some(Carrier::Trunk(_)))
     }
 
     /// Takes over what an endpoint before left in Neutron, if that is still to be taken back.

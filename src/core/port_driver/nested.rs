@@ -13,7 +13,7 @@ use super::Carrier;
 use crate::{
     binding::{self, Driver},
     config::PortDriver,
-    core::{Core, Error, endpoint::on_blocking_thread, record::Port},
+    core::{Core, Error, endpoint::on_blocking_thread, record::Port, work::gone},
     mac::MacAddr,
     openstack,
 };
@@ -82,7 +82,6 @@ impl Core {
         if port.addresses.is_empty() {
             return Err(Error::Invalid(format!("port {} has no address that the machine's port could let through", port.id)));
         }
-        let _turn = self.turns.take(PAIRS.to_owned()).await;
         let mut machine = self.machine_port().await?;
         let driver = self.nested_driver();
         let wanted = pairs_of(&port, &driver, &machine);
@@ -104,13 +103,9 @@ impl Core {
         Err(changed_by_others(machine.id))
     }
 
-    /// Takes address pairs of a port off the machine's port, unless the port has an endpoint again by now that needs them.
-    pub(super) async fn disallow_on_machine(&self, port: Uuid, machine: Uuid, pairs: &[AddressPair]) -> Result<(), Error> {
+    /// Takes address pairs off the machine's port.
+    pub(super) async fn disallow_on_machine(&self, machine: Uuid, pairs: &[AddressPair]) -> Result<(), Error> {
         if pairs.is_empty() {
-            return Ok(());
-        }
-        let _turn = self.turns.take(PAIRS.to_owned()).await;
-        if self.state().ports.get(&port).is_some_and(|now| now.carrier.is_some()) {
             return Ok(());
         }
         for _ in 0..ATTEMPTS {
@@ -125,7 +120,7 @@ impl Core {
             }
             match self.neutron.update_at::<openstack::Port>(machine, found.revision_number, &json!({ PAIRS: left })).await {
                 Err(error) if error.is_outdated() => {}
-                outcome => return crate::core::work::gone(outcome),
+                outcome => return gone(outcome),
             }
         }
         Err(changed_by_others(machine))
@@ -155,7 +150,10 @@ impl Core {
         let state = self.state();
         let records = [state.ports.get(&port.id), state.unplugging(port.id)];
         let carriers = records.into_iter().flatten().filter_map(|port| port.carrier.as_ref());
-        let left = carriers.filter_map(|Carrier::Machine { port, pairs }| (*port == machine).then_some(pairs));
+        let left = carriers.filter_map(|carrier| match carrier {
+            Carrier::Machine { port, pairs } if *port == machine => Some(pairs),
+            _ => None,
+        });
         left.flatten().copied().collect()
     }
 }

@@ -9,6 +9,7 @@ mod port;
 mod router;
 mod security_group;
 mod subnet;
+mod trunk;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,7 @@ pub use self::{
     router::{FloatingIp, Router},
     security_group::{SecurityGroup, SecurityGroupRule},
     subnet::{AllocationPool, HostRoute, Subnet, SubnetPool},
+    trunk::{SubPort, Trunk},
 };
 
 /// Fields of an answer that kuryr does not name.
