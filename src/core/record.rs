@@ -293,6 +293,8 @@ pub enum Work {
     UnplugPort(Box<Port>),
     /// Remove the interface and the port.
     RetirePort(Box<Port>),
+    /// See that the machine's own port still lets the containers' addresses through.
+    WatchMachine(Uuid),
     /// Write the tags of a network and its subnets.
     TagNetwork(Box<Network>),
     /// Remove what a Docker network had in Neutron.
@@ -376,7 +378,12 @@ impl Work {
             Self::DressPort { port, .. } => *port,
             Self::UnplugPort(port) | Self::RetirePort(port) => port.id,
             Self::TagNetwork(network) | Self::RetireNetwork { network, .. } => network.neutron,
-            Self::RetireSubnet(id) | Self::RetirePool(id) | Self::MarkPool(id) | Self::Conceal(id) | Self::Expose { port: id, .. } => *id,
+            Self::WatchMachine(id)
+            | Self::RetireSubnet(id)
+            | Self::RetirePool(id)
+            | Self::MarkPool(id)
+            | Self::Conceal(id)
+            | Self::Expose { port: id, .. } => *id,
             Self::Seek { .. } => Uuid::max(),
             // Of one address, so that those that are still used hold up no others.
             Self::EndReservation { subnet, address } => {
@@ -397,6 +404,7 @@ impl Work {
             Self::DressPort { port, endpoint } => format!("write endpoint {endpoint} into port {port}"),
             Self::UnplugPort(port) => format!("unplug port {}", port.id),
             Self::RetirePort(port) => format!("remove port {}", port.id),
+            Self::WatchMachine(machine) => format!("see what the machine's port {machine} lets through"),
             Self::TagNetwork(network) => format!("tag network {}", network.neutron),
             Self::RetireNetwork { network, .. } => format!("remove network {}", network.neutron),
             Self::EndReservation { subnet, address } => format!("remove the port that held {address} of subnet {subnet}"),

@@ -24,16 +24,17 @@ impl Core {
         // Links first: any number of them goes at once, where calls to the cloud take turns.
         if let Work::UnplugPort(port) | Work::RetirePort(port) = work {
             self.unplug(port).await?;
-        }
-        let _call = self.cloud.acquire().await;
-        if let Work::UnplugPort(port) | Work::RetirePort(port) = work {
             self.disconnect(port).await?;
         }
+        if let Work::WatchMachine(machine) = work {
+            return self.watch_machine(*machine).await;
+        }
+        let _call = self.cloud.acquire().await;
         match work {
             Work::Expose { port, exposed } => self.expose(*port, exposed).await,
             Work::Conceal(port) => self.conceal(*port).await,
-            // The collector's.
-            Work::Seek { .. } => Ok(()),
+            // The collector's, and what was done above.
+            Work::Seek { .. } | Work::WatchMachine(_) => Ok(()),
             Work::LateEndpoint { .. } | Work::LateAddress { .. } | Work::LatePool(_) | Work::LateNetwork(_) => {
                 self.release_late(work).await
             }

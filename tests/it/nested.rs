@@ -199,6 +199,30 @@ async fn two_daemons_that_change_the_machines_port_at_once_lose_no_pair() {
     assert_eq!((machine.pairs().await, macvlans()), (machine.operators(), 0));
 }
 
+/// Of two changes that meet, Neutron repeats one without its `If-Match`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_somebody_elses_change_brings_back_is_put_right() {
+    let machine = Machine::start().await;
+    let host = machine.host("one");
+    let pools = host.create(&id('a'), &plan()).await.unwrap();
+    let overwrite = async |pairs: Vec<(String, String)>| {
+        let pairs: Vec<Value> = pairs.iter().map(|(ip, mac)| json!({"ip_address": ip, "mac_address": mac})).collect();
+        machine.cloud.neutron.update::<Port>(machine.port.id, &json!({"allowed_address_pairs": pairs})).await.unwrap();
+    };
+    let address = host.run(&id('a'), &id('b'), &pools[0]).await;
+    let with = machine.pairs().await;
+    overwrite(machine.operators()).await;
+    host.core.backlog_settled().await;
+    assert_eq!(machine.pairs().await, with);
+
+    host.core.delete_endpoint(&id('a'), &id('b')).await.unwrap();
+    machine.cloud.until(async || machine.pairs().await.len() == 1).await;
+    overwrite(with).await;
+    host.core.release_address(&pools[0].id.to_string(), address.addr()).await.unwrap();
+    host.core.backlog_settled().await;
+    assert_eq!(machine.pairs().await, machine.operators());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machines_port_that_cannot_be_changed_fails_the_start_and_nothing_is_left() {
     let machine = Machine::start().await;

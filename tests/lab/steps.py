@@ -8,6 +8,7 @@ import sys
 import book
 from faults import step_faults  # noqa: F401
 from lab import HOSTS, REPO, docker, eventually, expect_nothing_of_kuryr, lab, on, openstack, up
+from nested import step_nested  # noqa: F401
 from swarm import step_swarm  # noqa: F401
 
 CONTAINERS = ("kuryr-c1", "kuryr-c2")

@@ -20,7 +20,7 @@ import steps
 # The quick ones first, and the conformance suite, which takes longest, last.
 DEFAULT = {
     "linuxbridge": [
-        "up_again", "walkthrough", "faults", "old_configuration", "python_to_ours", "ours_to_python", "book", "controller", "conformance",
+        "up_again", "walkthrough", "faults", "nested", "old_configuration", "python_to_ours", "ours_to_python", "book", "controller", "conformance",
     ],
     "ovn": ["walkthrough", "book", "conformance"],
     "ovs": ["walkthrough", "python_to_ours", "ours_to_python", "conformance"],

@@ -62,6 +62,9 @@ impl Core {
             }
         };
         self.bind(&port).await?;
+        if let Some(Carrier::Machine { port: machine, .. }) = &port.carrier {
+            self.promise_watch(*machine).await;
+        }
         Ok(port)
     }
 
@@ -69,13 +72,22 @@ impl Core {
     /// needs it.
     pub(super) async fn disconnect(&self, port: &Port) -> Result<(), Error> {
         let Some(carrier) = &port.carrier else { return Ok(()) };
-        let _turn = self.carriers().await;
-        if self.state().ports.get(&port.id).is_some_and(|now| now.carrier.is_some()) {
-            return Ok(());
-        }
-        match carrier {
-            Carrier::Machine { port: machine, pairs } => self.disallow_on_machine(*machine, pairs).await,
-            Carrier::Trunk(trunk) => self.leave_trunk(port.id, *trunk).await,
+        loop {
+            let may_come_back = {
+                let _call = self.cloud.acquire().await;
+                let _turn = self.carriers().await;
+                if self.state().ports.get(&port.id).is_some_and(|now| now.carrier.is_some()) {
+                    return Ok(());
+                }
+                match carrier {
+                    Carrier::Machine { port: machine, pairs } => self.disallow_on_machine(*machine, pairs).await?,
+                    Carrier::Trunk(trunk) => self.leave_trunk(port.id, *trunk).await.map(|()| false)?,
+                }
+            };
+            if !may_come_back {
+                return Ok(());
+            }
+            tokio::time::sleep(nested::SETTLING).await;
         }
     }
 

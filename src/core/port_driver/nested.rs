@@ -1,8 +1,11 @@
 //! Containers in a machine of the cloud, by macvlan or ipvlan: Neutron lets their addresses through the machine's own port by its
 //! `allowed_address_pairs`. Several kuryrs and others may change that list at once, so that every change names the revision that it was made from
 //! (`If-Match`). A pair that somebody else has put there is never removed.
+//!
+//! That is not enough: of two changes of the pairs that meet in its database, Neutron (21, 26) repeats the later without its `If-Match`, and so
+//! brings back the list that this one was made from. So it is looked again a while after each change whether it still holds.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -13,13 +16,20 @@ use super::Carrier;
 use crate::{
     binding::{self, Driver},
     config::PortDriver,
-    core::{Core, Error, endpoint::on_blocking_thread, record::Port, work::gone},
+    core::{
+        Core, Error,
+        endpoint::on_blocking_thread,
+        record::{Port, Work},
+        work::gone,
+    },
     mac::MacAddr,
     openstack,
 };
 
 /// How often a port that others change at the same moment is read again before the caller has to come again.
 const ATTEMPTS: usize = 20;
+/// Requests that were under way when ours was answered have ended by then.
+pub(super) const SETTLING: Duration = Duration::from_secs(2);
 /// The list in Neutron, which the client leaves among a port's other fields.
 const PAIRS: &str = "allowed_address_pairs";
 
@@ -96,31 +106,68 @@ impl Core {
             }
             let all: Vec<Value> = entries.into_iter().chain(missing.into_iter().map(|pair| json!(pair))).collect();
             match self.neutron.update_at::<openstack::Port>(machine.id, machine.revision_number, &json!({ PAIRS: all })).await {
-                Err(error) if error.is_outdated() => machine = self.neutron.show(machine.id).await?,
+                Err(error) if is_overtaken(&error) => machine = self.neutron.show(machine.id).await?,
                 outcome => return Ok(outcome.map(|_| port)?),
             }
         }
         Err(changed_by_others(machine.id))
     }
 
-    /// Takes address pairs off the machine's port.
-    pub(super) async fn disallow_on_machine(&self, machine: Uuid, pairs: &[AddressPair]) -> Result<(), Error> {
-        if pairs.is_empty() {
-            return Ok(());
+    /// Takes address pairs off the machine's port; false when none of them was there.
+    pub(super) async fn disallow_on_machine(&self, machine: Uuid, pairs: &[AddressPair]) -> Result<bool, Error> {
+        let without = |entries: &[Value]| entries.iter().filter(|entry| !pairs.iter().any(|pair| pair.is(entry))).cloned().collect();
+        self.change_pairs(machine, without).await
+    }
+
+    /// Has it looked after a while later that the machine's port still lets through what it should.
+    pub(super) async fn promise_watch(&self, machine: Uuid) {
+        let watched = {
+            let state = self.state();
+            let pending = |work: &Work| matches!(work, Work::WatchMachine(id) if *id == machine);
+            !state.busy.contains(&machine) && state.tasks.values().any(|task| pending(&task.work))
+        };
+        if !watched {
+            self.commit_at_any_rate(vec![self.promise(Work::WatchMachine(machine))]).await;
         }
+    }
+
+    /// Puts back what others have taken off the machine's port without knowing it, until nobody does any more.
+    pub(in super::super) async fn watch_machine(&self, machine: Uuid) -> Result<(), Error> {
+        for _ in 0..ATTEMPTS {
+            tokio::time::sleep(SETTLING).await;
+            let _call = self.cloud.acquire().await;
+            let _turn = self.carriers().await;
+            let wanted: Vec<AddressPair> = {
+                let state = self.state();
+                state.ports.values().flat_map(|port| pairs_on(machine, port)).copied().collect()
+            };
+            let with = |entries: &[Value]| {
+                let missing = wanted.iter().filter(|pair| !pair.is_among(entries)).map(|pair| json!(pair));
+                entries.iter().cloned().chain(missing).collect()
+            };
+            if !self.change_pairs(machine, with).await? {
+                return Ok(());
+            }
+            tracing::warn!(port = %machine, "put address pairs back that somebody else's change of the port had taken off");
+        }
+        Err(changed_by_others(machine))
+    }
+
+    /// Changes the pairs of the machine's port as they stand at that moment; false when nothing changes, also because the port is gone.
+    async fn change_pairs(&self, machine: Uuid, change: impl Fn(&[Value]) -> Vec<Value>) -> Result<bool, Error> {
         for _ in 0..ATTEMPTS {
             let found = match self.neutron.show::<openstack::Port>(machine).await {
-                Err(error) if error.is_not_found() => return Ok(()),
+                Err(error) if error.is_not_found() => return Ok(false),
                 outcome => outcome?,
             };
             let before = entries(&found);
-            let left: Vec<&Value> = before.iter().filter(|entry| !pairs.iter().any(|pair| pair.is(entry))).collect();
-            if left.len() == before.len() {
-                return Ok(());
+            let after = change(&before);
+            if after.len() == before.len() {
+                return Ok(false);
             }
-            match self.neutron.update_at::<openstack::Port>(machine, found.revision_number, &json!({ PAIRS: left })).await {
-                Err(error) if error.is_outdated() => {}
-                outcome => return gone(outcome),
+            match self.neutron.update_at::<openstack::Port>(machine, found.revision_number, &json!({ PAIRS: after })).await {
+                Err(error) if is_overtaken(&error) => {}
+                outcome => return gone(outcome).map(|()| true),
             }
         }
         Err(changed_by_others(machine))
@@ -149,13 +196,21 @@ impl Core {
     fn pairs_left_by(&self, port: &Port, machine: Uuid) -> Vec<AddressPair> {
         let state = self.state();
         let records = [state.ports.get(&port.id), state.unplugging(port.id)];
-        let carriers = records.into_iter().flatten().filter_map(|port| port.carrier.as_ref());
-        let left = carriers.filter_map(|carrier| match carrier {
-            Carrier::Machine { port, pairs } if *port == machine => Some(pairs),
-            _ => None,
-        });
-        left.flatten().copied().collect()
+        records.into_iter().flatten().flat_map(|port| pairs_on(machine, port)).copied().collect()
     }
+}
+
+/// Pairs of a port that kuryr has put on the machine's.
+fn pairs_on(machine: Uuid, port: &Port) -> &[AddressPair] {
+    match &port.carrier {
+        Some(Carrier::Machine { port, pairs }) if *port == machine => pairs,
+        _ => &[],
+    }
+}
+
+/// Whether a change came too late for the revision that it was made from. Neutron also notices it by a pair that is there already.
+fn is_overtaken(error: &openstack::Error) -> bool {
+    error.is_outdated() || error.kind() == "DuplicateAddressPairInRequest"
 }
 
 /// What the machine's port has to let through: an ipvlan sends with the machine's own MAC.
