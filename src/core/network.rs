@@ -218,7 +218,11 @@ impl Core {
             // Before the reply: from then on other hosts must see that somebody uses it.
             self.tag_joined(network).await?;
         }
-        self.make_subnets(network, &mut ranges, made).await?;
+        let (subnets, router) = tokio::join!(self.make_subnets(network, &mut ranges, made), self.make_router(network));
+        // Whatever was made has to be known when the rest of it failed.
+        network.router = router.as_ref().ok().copied().flatten();
+        subnets?;
+        router?;
         for range in &ranges {
             let Some(subnet) = &range.subnet else { continue };
             network.subnets.push(Subnet {
@@ -233,11 +237,10 @@ impl Core {
                 reserved: reserved(range),
             });
         }
-        if let Some(external) = &self.settings.external_network
-            && !network.internal
-            && !network.joined
-        {
-            self.lead_outside(network, external).await?;
+        if let Some(router) = network.router {
+            for subnet in network.subnets.iter().filter(|subnet| subnet.gateway.is_some()) {
+                self.neutron.add_router_interface(router, subnet.id).await?;
+            }
         }
         let mut turns = Vec::new();
         for range in &ranges {
@@ -358,8 +361,11 @@ impl Core {
         body
     }
 
-    /// A router of the network's own, so that it reaches the outside and no other network reaches it.
-    async fn lead_outside(&self, network: &mut Network, external: &str) -> Result<(), Error> {
+    /// A router of the network's own, so that it reaches the outside and no other network reaches it; none where that is not wanted.
+    async fn make_router(&self, network: &Network) -> Result<Option<Uuid>, Error> {
+        let Some(external) = self.settings.external_network.as_ref().filter(|_| !network.internal && !network.joined) else {
+            return Ok(None);
+        };
         let external = self.external_network(external).await?;
         let name = naming::router_name(naming::name_start(&network.id));
         let body = json!({
@@ -368,11 +374,7 @@ impl Core {
             "external_gateway_info": {"network_id": external},
         });
         let router = self.create_or_seek::<Router>(&body, || Made::Router(name.clone())).await?;
-        network.router = Some(router.id);
-        for subnet in network.subnets.iter().filter(|subnet| subnet.gateway.is_some()) {
-            self.neutron.add_router_interface(router.id, subnet.id).await?;
-        }
-        Ok(())
+        Ok(Some(router.id))
     }
 
     async fn external_network(&self, wanted: &str) -> Result<Uuid, Error> {

@@ -49,7 +49,7 @@ impl Core {
             Work::RetireNetwork { network, pools } => self.retire_network(network, pools).await,
             Work::EndReservation { subnet, address } => self.end_reservation(*subnet, *address).await,
             Work::RetireSubnet(subnet) => kept_while_used(self.neutron.delete::<openstack::Subnet>(*subnet).await),
-            Work::RetirePool(pool) => self.retire_pool(*pool).await,
+            Work::RetirePool(pool) => self.retire_pools(&[*pool]).await,
             Work::MarkPool(pool) if self.tagging().await?.others => {
                 unless_gone(full_at_worst(self.neutron.add_tag::<SubnetPool>(*pool, naming::EXISTING_POOL).await))
             }
@@ -217,7 +217,7 @@ impl Core {
             }
             self.neutron.remove_tag::<openstack::Subnet>(subnet.id, &id.to_string()).await?;
             if earlier {
-                self.retire_pool(id).await?;
+                self.retire_pools(&[id]).await?;
             }
         }
         Ok(())
@@ -261,21 +261,20 @@ impl Core {
         kept_while_used(self.neutron.delete::<Router>(router).await)
     }
 
-    async fn retire_pools(&self, pools: &[Uuid]) -> Result<(), Error> {
-        for pool in pools {
-            self.retire_pool(*pool).await?;
-        }
-        Ok(())
-    }
-
     /// A subnet pool is in use as long as a subnet is in it, which Neutron sees to, or a network of an operator is used by its name: then its
     /// id is a tag on the subnet.
-    async fn retire_pool(&self, pool: Uuid) -> Result<(), Error> {
-        let users = match self.tagging().await?.others {
-            true => self.neutron.list::<openstack::Subnet>(&[("tags", &pool.to_string())]).await?,
+    async fn retire_pools(&self, pools: &[Uuid]) -> Result<(), Error> {
+        let tags: Vec<String> = pools.iter().map(Uuid::to_string).collect();
+        let users = match !pools.is_empty() && self.tagging().await?.others {
+            true => self.neutron.list::<openstack::Subnet>(&[("tags-any", &tags.join(","))]).await?,
             false => Vec::new(),
         };
-        if users.is_empty() { kept_while_used(self.neutron.delete::<SubnetPool>(pool).await) } else { Ok(()) }
+        for (pool, tag) in pools.iter().zip(&tags) {
+            if !users.iter().any(|subnet| subnet.tags.contains(tag)) {
+                kept_while_used(self.neutron.delete::<SubnetPool>(*pool).await)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use kuryr::{
     openstack::{Network, Subnet, SubnetPool},
 };
 
-use crate::host::{Cloud, Trouble, endpoint, id, now, taps};
+use crate::host::{Cloud, Plan, Trouble, core_settings, endpoint, id, now, taps};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_starts_with_one_call_and_leaves_nothing() {
@@ -262,4 +262,44 @@ async fn an_address_in_use_is_refused_and_a_restart_gets_its_own_back() {
     let ports = cloud.ports().await;
     assert_eq!((ports.len(), taps()), (1, 1));
     assert_eq!(ports[0].device_id, id('e').as_str());
+}
+
+/// Every request that reaches Neutron counts: those before the replies of RequestPool, RequestAddress for the gateway and CreateNetwork, and then
+/// those behind them too. A daemon's first look has asked for the token and the extensions, once.
+#[tokio::test(flavor = "multi_thread")]
+async fn networks_cost_few_calls() {
+    let cloud = Cloud::start().await;
+    let led = kuryr::core::Settings { external_network: Some("kuryr".into()), ..core_settings() };
+    let host = cloud.host_with("one", cloud.client(), led);
+    let (v4, both) = (&["10.0.0.0/24"][..], &["10.0.0.0/24", "fd00:1::/64"][..]);
+    // The external network is looked up once as well.
+    let pools = host.create(&id('f'), &Plan { ranges: v4, outside: true, ..Plan::default() }).await.unwrap();
+    host.remove(&id('f'), &pools).await;
+    let total = || cloud.controller.calls().values().sum::<u64>();
+    for (plan, before_reply, made, removed) in [
+        // A search for the subnet pool, and subnet pool, network and subnet; behind, tags of network and subnet.
+        (Plan { ranges: v4, gateway: Some("10.0.0.1"), ..Plan::default() }, 4, 6, 4),
+        // And a search for a subnet whose gateway may be meant.
+        (Plan { ranges: v4, ..Plan::default() }, 5, 7, 4),
+        // All but the network and its tags twice.
+        (Plan { ranges: both, ..Plan::default() }, 9, 12, 5),
+        // And a router with its interface.
+        (Plan { ranges: v4, gateway: Some("10.0.0.1"), outside: true, ..Plan::default() }, 6, 8, 6),
+    ] {
+        cloud.controller.reset_calls();
+        let pools = host.create(&id('a'), &plan).await.unwrap();
+        host.core.backlog_settled().await;
+        let calls = cloud.controller.calls();
+        // Only tags are written to these, and none of those before the reply.
+        let behind: u64 = ["networks", "subnets"].iter().map(|collection| calls[&("PUT".to_owned(), (*collection).to_owned())]).sum();
+        assert_eq!((total() - behind, total()), (before_reply, made), "{calls:?}");
+        cloud.controller.reset_calls();
+        for pool in &pools {
+            host.core.release_pool(&pool.id.to_string()).await.unwrap();
+        }
+        host.core.delete_network(&id('a')).await.unwrap();
+        host.core.backlog_settled().await;
+        assert_eq!(total(), removed, "{:?}", cloud.controller.calls());
+        assert_eq!(host.left(), 0);
+    }
 }

@@ -70,6 +70,8 @@ impl Deed {
 impl Core {
     /// Collects at start and then once a minute, until `stop` turns true.
     pub async fn run_collector(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        // So that no network waits for the list of extensions; if it cannot be had now, the first one asks for it.
+        let _ = self.tagging().await;
         while !*stop.borrow() {
             let round = self.collect(now()).await;
             for trouble in &round.troubles {
