@@ -259,6 +259,7 @@ fn core_settings(config: &Config) -> core::Settings {
             ..binding::Settings::default()
         },
         port_driver: config.port_drivers.normal,
+        sriov: config.port_drivers.sriov,
         link_iface: config.port_drivers.link_iface.as_ref().map(|link| link.name.clone()).unwrap_or_default(),
         process_external_connectivity: config.process_external_connectivity,
         external_network: config.external_network.clone(),

@@ -52,6 +52,28 @@ pub enum Error {
         /// What has it.
         kind: String,
     },
+    /// The device of an SR-IOV port cannot be used.
+    #[error("port {port}: PCI device {pci_slot} not found: it {reason}; see pci_slot in the port's binding:profile")]
+    NoPciDevice {
+        /// The port.
+        port: Uuid,
+        /// `pci_slot` in its `binding:profile`.
+        pci_slot: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The network card refused the port's MAC or VLAN.
+    #[error("port {port}: the driver of network card {physical} did not take the settings of virtual function {number}: {source}")]
+    VirtualFunction {
+        /// The port.
+        port: Uuid,
+        /// The interface of the physical function.
+        physical: String,
+        /// The number of the virtual one.
+        number: u32,
+        /// The refusal.
+        source: netlink::Error,
+    },
     /// The machine's own interface cannot carry the port.
     #[error(
         "port {port}: [binding] link_iface is '{link_iface}', but {reason}; bring it up, or name the machine's own interface on the network"

@@ -11,11 +11,13 @@
 //! | `ovs` with `ovs_hybrid_plug` | `tap…` and `qvb…` in a bridge `qbr…` of the port's own, whose firewall is iptables'; `qvo…` in Open vSwitch |
 //! | any other | what the script of that name in `[DEFAULT] bindir` does |
 //!
-//! The other drivers ask for no `vif_type` and make `t_c…` alone: on top of the machine's own interface, whose Neutron port carries the traffic.
+//! The other drivers ask for no `vif_type`. Nested ones make `t_c…` alone, on top of the machine's own interface, whose Neutron port carries the
+//! traffic; SR-IOV hands out a virtual function as it is.
 
 mod bridge;
 mod dead;
 mod error;
+mod hw_veb;
 mod names;
 mod nested;
 mod ovs;
@@ -25,6 +27,7 @@ mod vif;
 
 pub use dead::{DeadPort, dead_ports, take_out};
 pub use error::Error;
+pub use hw_veb::pci_interface;
 pub use names::{bridge_name, container_name, existing, tap_name};
 pub use nested::{LinkIface, link_iface};
 pub use vif::{Driver, Settings, Vif, bind, is_plugged, label, needs_no_endpoint, unbind, unbind_many};

@@ -32,7 +32,7 @@ pub(super) fn sharing(driver: &Driver) -> Option<(&str, Sharing)> {
         Driver::Macvlan { link_iface } => Some((link_iface, Sharing::Macvlan)),
         Driver::Ipvlan { link_iface } => Some((link_iface, Sharing::Ipvlan)),
         Driver::Vlan { link_iface, id } => Some((link_iface, Sharing::Vlan(*id))),
-        Driver::Veth => None,
+        Driver::Veth | Driver::HwVeb { .. } => None,
     }
 }
 

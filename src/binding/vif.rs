@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Error, bridge,
+    Error, bridge, hw_veb,
     names::{container_name, tap_name},
     nested, ovs, pair, script,
 };
@@ -41,6 +41,15 @@ pub enum Driver {
         link_iface: String,
         /// The VLAN id on the trunk.
         id: u16,
+    },
+    /// A virtual function of a network card.
+    HwVeb {
+        /// `pci_slot` in the port's `binding:profile`.
+        pci_slot: String,
+        /// `vlan` in its `binding:vif_details`; 0 for none.
+        vlan: u16,
+        /// The function's interface.
+        interface: String,
     },
 }
 
@@ -80,6 +89,8 @@ pub struct Settings {
     pub bindir: PathBuf,
     /// How long Open vSwitch or a script may take for one port.
     pub deadline: Duration,
+    /// Where sysfs is mounted, which tells of network cards.
+    pub sysfs: PathBuf,
 }
 
 impl Default for Settings {
@@ -89,6 +100,7 @@ impl Default for Settings {
             ovs_bridge: "br-int".into(),
             bindir: "/usr/libexec/kuryr".into(),
             deadline: Duration::from_secs(10),
+            sysfs: "/sys".into(),
         }
     }
 }
@@ -125,6 +137,10 @@ pub fn bind(vif: &Vif, settings: &Settings) -> Result<String, Error> {
         nested::plug(&mut socket, vif, link_iface, sharing)?;
         return Ok(container_name(port));
     }
+    if let Driver::HwVeb { pci_slot, vlan, interface } = &vif.driver {
+        hw_veb::plug(&mut Socket::open().map_err(refused)?, vif, pci_slot, *vlan, settings)?;
+        return Ok(interface.clone());
+    }
     let Some(plug) = Plug::of(vif, settings) else { return Err(refusal(vif, settings)) };
     let mut socket = Socket::open().map_err(refused)?;
     match plug {
@@ -153,8 +169,10 @@ pub fn bind(vif: &Vif, settings: &Settings) -> Result<String, Error> {
 pub fn unbind(vif: &Vif, settings: &Settings) -> Result<(), Error> {
     let refused = |source| Error::Netlink { port: vif.port, source };
     let mut socket = Socket::open().map_err(refused)?;
-    if vif.driver != Driver::Veth {
-        return nested::unplug(&mut socket, vif);
+    match &vif.driver {
+        Driver::Veth => {}
+        Driver::HwVeb { pci_slot, .. } => return hw_veb::unplug(&mut socket, vif, pci_slot, settings),
+        _ => return nested::unplug(&mut socket, vif),
     }
     let tap = tap_name(vif.port);
     match Plug::of(vif, settings) {
@@ -197,10 +215,16 @@ pub fn label(vif: &Vif, settings: &Settings) -> Result<(), Error> {
 
 fn refusal(vif: &Vif, settings: &Settings) -> Error {
     let (port, vif_type) = (vif.port, vif.vif_type.clone());
+    unbound(vif).unwrap_or_else(|| Error::Unsupported { port, script: settings.bindir.join(&vif_type), vif_type })
+}
+
+/// Why the port has no binding in Neutron; none when it has one.
+pub(super) fn unbound(vif: &Vif) -> Option<Error> {
+    let (port, vif_type) = (vif.port, vif.vif_type.clone());
     match vif_type.as_str() {
-        "binding_failed" => Error::BindingFailed { port, host: vif.host.clone() },
-        "" | "unbound" => Error::Unbound { port, vif_type },
-        _ => Error::Unsupported { port, script: settings.bindir.join(&vif_type), vif_type },
+        "binding_failed" => Some(Error::BindingFailed { port, host: vif.host.clone() }),
+        "" | "unbound" => Some(Error::Unbound { port, vif_type }),
+        _ => None,
     }
 }
 

@@ -139,7 +139,7 @@ pub static OPTIONS: &[Opt] = &[
         Some("veth"),
         "Port driver of ports of vnic_type normal: veth; or nested or vlan, for containers in a machine of the cloud. By short name or Python path.",
     ),
-    opt(D, "enabled_port_drivers", List, Some("veth"), "Port drivers that may be used."),
+    opt(D, "enabled_port_drivers", List, Some("veth"), "Port drivers that may be used; sriov serves ports of vnic_type direct, macvtap and direct-physical."),
     opt(D, "process_external_connectivity", Flag, Some("true"), "Make security groups for exposed ports."),
     opt(D, "enable_ssl", Flag, Some("false"), "Serve kuryr_uri, or http://127.0.0.1:23750 when it is unset, by TLS."),
     opt(D, "ssl_cert_file", Text, Some("/var/lib/kuryr/certs/cert.pem"), "Certificate of the TLS listener."),

@@ -33,14 +33,17 @@ pub struct LinkIface {
 pub struct PortDrivers {
     /// For ports of vnic_type `normal`.
     pub normal: PortDriver,
+    /// Whether `sriov` serves those of the types `direct`, `macvtap` and `direct-physical`.
+    pub sriov: bool,
     /// `[binding] link_iface`; there for every driver that needs it.
     pub link_iface: Option<LinkIface>,
 }
 
 /// A port driver, and the binding drivers that make its interfaces.
-const PORT_DRIVERS: [(&str, &[&str]); 3] = [("veth", &["veth"]), ("nested", &["macvlan", "ipvlan"]), ("vlan", &["vlan"])];
-const PORT_DRIVER_NAMES: &str = "veth, nested or vlan, by short name or by Python path";
-const BINDING_NAMES: &str = "veth, macvlan, ipvlan or vlan, by short name or by Python path";
+const PORT_DRIVERS: [(&str, &[&str]); 4] =
+    [("veth", &["veth"]), ("nested", &["macvlan", "ipvlan"]), ("vlan", &["vlan"]), ("sriov", &["hw_veb"])];
+const PORT_DRIVER_NAMES: &str = "veth, nested, vlan and sriov, by short name or by Python path";
+const BINDING_NAMES: &str = "veth, macvlan, ipvlan, vlan and hw_veb, by short name or by Python path";
 
 /// The last part of a Python path, or the short name itself.
 fn short(name: &str) -> &str {
@@ -75,6 +78,11 @@ impl Reader<'_> {
         if !names(&enabled).any(|name| short(name) == driver) {
             return Err(unfit(&default, format!("is not among [DEFAULT] enabled_port_drivers ({}); add it there", enabled.1.text)));
         }
+        if driver == "sriov" {
+            let reason = "serves no ports of vnic_type normal; name veth, nested or vlan, and leave sriov in enabled_port_drivers";
+            return Err(unfit(&default, reason.to_owned()));
+        }
+        let sriov = names(&enabled).any(|name| short(name) == "sriov");
         let its = bindings(driver).unwrap_or_default();
         let chosen = short(&binding.1.text);
         if !its.contains(&chosen) {
@@ -85,6 +93,9 @@ impl Reader<'_> {
         let listed = enabled_bindings.1.origin != Origin::Default;
         if listed && !names(&enabled_bindings).any(|name| short(name) == chosen) {
             return Err(unfit(&binding, format!("is not among [binding] enabled_drivers ({}); add it there", enabled_bindings.1.text)));
+        }
+        if listed && sriov && !names(&enabled_bindings).any(|name| short(name) == "hw_veb") {
+            return Err(unfit(&enabled_bindings, "lacks hw_veb, which port driver sriov needs; add it".to_owned()));
         }
         let normal = match chosen {
             "macvlan" => PortDriver::Macvlan,
@@ -98,7 +109,7 @@ impl Reader<'_> {
                 "needs [binding] link_iface, the machine's own interface whose Neutron port carries the containers; set it, such as eth0";
             return Err(unfit(&default, reason.to_owned()));
         }
-        Ok(PortDrivers { normal, link_iface: (!name.is_empty()).then_some(LinkIface { name, origin }) })
+        Ok(PortDrivers { normal, sriov, link_iface: (!name.is_empty()).then_some(LinkIface { name, origin }) })
     }
 
     /// An option of the table with its value and where that stands.
@@ -141,7 +152,9 @@ mod tests {
 
     #[test]
     fn nested_containers_are_chosen_by_two_names_and_an_interface() {
-        assert_eq!(drivers("").unwrap(), PortDrivers { normal: PortDriver::Veth, link_iface: None });
+        assert_eq!(drivers("").unwrap(), PortDrivers { normal: PortDriver::Veth, sriov: false, link_iface: None });
+        let cards = "[DEFAULT]\nenabled_port_drivers = veth, kuryr_libnetwork.port_driver.drivers.sriov\n";
+        assert_eq!(drivers(cards).unwrap(), PortDrivers { normal: PortDriver::Veth, sriov: true, link_iface: None });
         let paths = "[DEFAULT]\ndefault_port_driver = kuryr_libnetwork.port_driver.drivers.nested\n\
                      enabled_port_drivers = veth, kuryr_libnetwork.port_driver.drivers.nested\n[binding]\nlink_iface = eth0\n";
         let named = drivers(&format!("{paths}driver = kuryr.lib.binding.drivers.macvlan\n")).unwrap();
@@ -166,6 +179,14 @@ mod tests {
             (
                 &format!("{nested}link_iface = eth0\ndriver = macvlan\nenabled_drivers = ipvlan\n"),
                 ["kuryr.conf:6", "[binding] default_driver = macvlan", "not among [binding] enabled_drivers (ipvlan)"],
+            ),
+            (
+                "[DEFAULT]\ndefault_port_driver = sriov\nenabled_port_drivers = sriov\n",
+                ["kuryr.conf:2", "no ports of vnic_type normal", "veth"],
+            ),
+            (
+                "[DEFAULT]\nenabled_port_drivers = veth,sriov\n[binding]\nenabled_drivers = veth\n",
+                ["kuryr.conf:4", "[binding] enabled_drivers = veth lacks hw_veb", "add it"],
             ),
             ("[binding]\ndriver = tunnel\n", ["kuryr.conf:2", "[binding] default_driver = tunnel", "macvlan"]),
             ("[binding]\ndriver = macvlan\n", ["[DEFAULT] default_port_driver = veth", "default_driver to be veth", "macvlan"]),

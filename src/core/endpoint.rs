@@ -39,6 +39,7 @@ impl Core {
         };
         check_mac(&port, request.mac)?;
         self.check_mac_is_free(request.mac)?;
+        self.check_vnic_type(&port)?;
         let port = self.prepare(port, &request, &choice.fields).await?;
         if let Some(mac) = request.mac.filter(|mac| *mac != port.mac) {
             self.change_mac(port.id, network.neutron, mac).await?;
@@ -82,7 +83,8 @@ impl Core {
             return Err(given_back(port.id));
         }
         self.commit_at_any_rate(after.into_iter().collect()).await;
-        let own_mac = !matches!(port.driver, Driver::Ipvlan { .. });
+        // Docker would set it, which an ipvlan cannot bear, and a virtual function has it.
+        let own_mac = !matches!(port.driver, Driver::Ipvlan { .. } | Driver::HwVeb { .. });
         Ok(EndpointGrant { mac: (request.mac.is_none() && own_mac).then_some(port.mac) })
     }
 
@@ -103,7 +105,10 @@ impl Core {
             gateways.find(|ip| ip.is_ipv4() == v4 && !network.internal)
         };
         Ok(Attachment {
-            interface: binding::container_name(port.id),
+            interface: match &port.driver {
+                Driver::HwVeb { interface, .. } => interface.clone(),
+                _ => binding::container_name(port.id),
+            },
             dst_prefix: self.settings.veth_dst_prefix.clone(),
             gateway: gateway(true),
             gateway_v6: gateway(false),

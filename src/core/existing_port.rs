@@ -12,6 +12,7 @@ use super::{
     address::given_back,
     adopt::only_docker_id,
     naming,
+    port_driver::Vnic,
     record::{Address, AddressState, Entry, Network, Port, Subnet},
     request::{DockerId, EndpointRequest},
     work::gone,
@@ -203,6 +204,7 @@ impl Core {
                 now.mac = found.mac_address;
                 now.vif_type = found.vif_type.clone().unwrap_or_default();
                 now.vif_details = found.vif_details.clone();
+                now.vnic = Vnic::of(&found).map(Box::new);
                 prepared = Some(now.clone());
                 Ok(vec![Entry::Port(now)])
             })

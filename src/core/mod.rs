@@ -85,6 +85,8 @@ pub struct Settings {
     pub binding: binding::Settings,
     /// `[DEFAULT] default_port_driver` with `[binding] default_driver`.
     pub port_driver: PortDriver,
+    /// Whether `[DEFAULT] enabled_port_drivers` has `sriov`.
+    pub sriov: bool,
     /// `[binding] link_iface`: the machine's own interface, for nested containers.
     pub link_iface: String,
     /// `[DEFAULT] process_external_connectivity`: whether others may reach the ports that a container exposes.

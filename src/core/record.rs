@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     now,
-    port_driver::Carrier,
+    port_driver::{Carrier, Vnic},
     port_options::PortChoice,
     port_pool::PoolLimits,
     request::{DockerId, ExposedPort},
@@ -141,6 +141,9 @@ pub struct Port {
     pub mtu: u32,
     /// The endpoint it is bound to.
     pub endpoint: Option<DockerId>,
+    /// What it asks for if it is not of the type `normal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vnic: Option<Box<Vnic>>,
     /// What makes its interface.
     #[serde(default)]
     pub driver: Driver,
@@ -237,6 +240,7 @@ impl Port {
             project: found.project_id.clone(),
             mtu,
             endpoint: None,
+            vnic: Vnic::of(found).map(Box::new),
             driver: Driver::Veth,
             carrier: None,
             exposing: false,

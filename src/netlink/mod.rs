@@ -13,6 +13,7 @@ pub mod netns;
 mod route;
 mod socket;
 mod stacked;
+mod virtual_function;
 
 pub use address::Address;
 pub use capability::{Capability, MissingCapability, check_capability};

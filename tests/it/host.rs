@@ -220,6 +220,7 @@ pub fn core_settings() -> Settings {
         veth_dst_prefix: "eth".into(),
         binding: Default::default(),
         port_driver: PortDriver::Veth,
+        sriov: false,
         link_iface: String::new(),
         process_external_connectivity: true,
         external_network: None,

@@ -36,6 +36,7 @@ mod port_options;
 mod port_pool;
 mod script;
 mod socket_activation;
+mod sriov;
 mod start_and_end;
 mod swarm;
 mod tagging;

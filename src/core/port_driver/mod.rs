@@ -4,18 +4,20 @@
 //! |---|---|---|
 //! | `veth` | a pair plugged as Neutron says | nothing more: no call is made here |
 //! | `nested` | a macvlan or ipvlan on the machine's own interface | the port of that interface lets the container's address through ([`nested`]) |
+//! | `sriov` | a virtual function of a network card, for ports of vnic_type `direct` and the like | nothing more ([`sriov`]) |
 //! | `vlan` | a VLAN on the machine's own interface | the container's port is a sub-port of the machine's trunk ([`trunk`]) |
 //!
 //! What is written there stands in the port's record before ([`Carrier`]), goes with the interface as part of the same task, and is taken back
 //! when the endpoint cannot be made.
 
 mod nested;
+mod sriov;
 mod trunk;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use self::nested::AddressPair;
+pub use self::{nested::AddressPair, sriov::Vnic};
 use super::{
     Core, Error,
     address::given_back,
@@ -51,6 +53,7 @@ impl Core {
     /// Makes an endpoint's interface, and before that what its driver needs in Neutron. Returns the port as it is recorded then.
     pub(super) async fn connect(&self, port: Port) -> Result<Port, Error> {
         let port = match self.settings.port_driver {
+            _ if port.is_of_a_card() => self.choose_function(port).await?,
             PortDriver::Veth => port,
             PortDriver::Macvlan | PortDriver::Ipvlan => {
                 let _turn = self.carriers().await;
@@ -122,6 +125,7 @@ impl Core {
         let trunk = self.trunk_of_driver().await?;
         for port in ports {
             match (self.settings.port_driver, &trunk) {
+                _ if port.is_of_a_card() => Self::recognise_function(port),
                 (PortDriver::Macvlan | PortDriver::Ipvlan, _) => self.recognise_on_machine(port).await?,
                 (_, Some(trunk)) => self.recognise_on_trunk(port, trunk),
                 _ => {}
@@ -130,14 +134,14 @@ impl Core {
         Ok(())
     }
 
-    /// Writes a carrier down for an endpoint that still has the port.
-    async fn write_carrier(&self, port: &Port, driver: Driver, carrier: Carrier) -> Result<Port, Error> {
+    /// Writes driver and carrier down for an endpoint that still has the port.
+    async fn write_driver(&self, port: &Port, driver: Driver, carrier: Option<Carrier>) -> Result<Port, Error> {
         let mut written = None;
         let changed = self.change_port(port.id, |_, now| {
             if now.endpoint != port.endpoint {
                 return Err(given_back(port.id));
             }
-            let now = Port { driver, carrier: Some(carrier), ..now };
+            let now = Port { driver, carrier, ..now };
             written = Some(now.clone());
             Ok(vec![Entry::Port(now)])
         });

@@ -100,7 +100,7 @@ impl Core {
             let entries = entries(&machine);
             let missing: Vec<&AddressPair> = wanted.iter().filter(|pair| !pair.is_among(&entries)).collect();
             let pairs = wanted.iter().filter(|pair| known.contains(pair) || missing.contains(pair)).copied().collect();
-            let port = self.write_carrier(&port, driver.clone(), Carrier::Machine { port: machine.id, pairs }).await?;
+            let port = self.write_driver(&port, driver.clone(), Some(Carrier::Machine { port: machine.id, pairs })).await?;
             if missing.is_empty() {
                 return Ok(port);
             }

@@ -49,7 +49,7 @@ impl Core {
             let id = id.ok_or_else(|| {
                 Error::Taken(format!("trunk {} has no VLAN id left for port {}; remove sub-ports that nothing uses", trunk.id, port.id))
             })?;
-            let port = self.write_carrier(&port, self.vlan(id), Carrier::Trunk(trunk.id)).await?;
+            let port = self.write_driver(&port, self.vlan(id), Some(Carrier::Trunk(trunk.id))).await?;
             if there.is_some() {
                 return Ok(port);
             }
