@@ -92,5 +92,6 @@ TARGETS = {
     "lab": lambda: lab("linuxbridge", "kuryr"),
     "lab-ovn": lambda: lab("ovn", "kuryr"),
     "lab-ovs": lambda: lab("ovs", "kuryr"),
+    "lab-ovs-hybrid": lambda: lab("ovs-hybrid", "kuryr"),
     "lab-python": lambda: lab("linuxbridge", "python"),
 }

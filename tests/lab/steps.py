@@ -1,13 +1,14 @@
 """What the suite does on a cloud: functions `step_…` of the cloud's name, each upon a lab that is up, with our plugin or the Python's."""
 
 import configparser
+import json
 import re
 import subprocess
 import sys
 
 import book
 from faults import step_faults  # noqa: F401
-from lab import HOSTS, REPO, docker, eventually, expect_nothing_of_kuryr, lab, on, openstack, up
+from lab import HOSTS, REPO, TOOL, docker, eventually, expect_nothing_of_kuryr, lab, on, openstack, up
 from nested import step_nested  # noqa: F401
 from swarm import step_swarm  # noqa: F401
 
@@ -23,7 +24,7 @@ admin_tenant_name = admin
 [neutron_client]
 neutron_uri = http://172.16.1.115:9696"""
 
-CONFORMANCE = {"linuxbridge": "lab", "ovn": "lab-ovn", "ovs": "lab-ovs"}
+CONFORMANCE = {"linuxbridge": "lab", "ovn": "lab-ovn", "ovs": "lab-ovs", "ovs-hybrid": "lab-ovs-hybrid"}
 
 
 # The walkthrough
@@ -70,6 +71,54 @@ def remove_walkthrough():
         docker(host, "rm", "--force", container)
     for host in reversed(HOSTS):
         docker(host, "network", "rm", NETWORK)
+
+
+# Security groups
+
+
+def step_security_groups(_):
+    """The cloud's filter is on the container's link: without a group nothing comes in, and with its group again it answers."""
+    walk()
+    first = address(HOSTS[0], CONTAINERS[0])
+    port = openstack("port", "list", "--fixed-ip", f"ip-address={first}")[0]["ID"]
+    groups = openstack("port", "show", port)["security_group_ids"]
+    expect_ping(HOSTS[1], CONTAINERS[1], first)
+    lab("openstack", "port", "set", "--no-security-group", port)
+    eventually(lambda: answers(first), "nothing answers without a security group")
+    for group in groups:
+        lab("openstack", "port", "set", "--security-group", group, port)
+    eventually(lambda: not answers(first), "the security group lets the ping in again")
+    remove_walkthrough()
+    expect_nothing_of_kuryr("of the walkthrough with security groups")
+
+
+def answers(there):
+    """Whether the first container answers the second."""
+    ping = ["docker", "exec", CONTAINERS[1], "ping", "-c", "1", "-W", "2", there]
+    return subprocess.run([TOOL, "exec", HOSTS[1], *ping], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def step_hybrid(cloud):
+    """Neutron asks for the hybrid plug, and the agent filters on the bridge that kuryr made for it."""
+    assert cloud == "ovs-hybrid", "only there the agent has the older firewall driver"
+    walk()
+    for host, container in zip(HOSTS, CONTAINERS, strict=True):
+        port = openstack("port", "list", "--fixed-ip", f"ip-address={address(host, container)}")[0]["ID"]
+        details = openstack("port", "show", port)["binding_vif_details"]
+        assert "ovs_hybrid_plug" in str(details) and "True" in str(details), f"Neutron says {details} of port {port}"
+        short = port[:11]
+        links = {name: masters(host).get(name) for name in (f"tap{short}", f"qvb{short}", f"qvo{short}")}
+        assert links[f"tap{short}"] == links[f"qvb{short}"] == f"qbr{short}", f"{host} has {links}"
+        assert f"qvo{short}" in on(host, "ovs-vsctl", "list-ports", "br-int").split(), f"br-int of {host} has no qvo{short}"
+        rules = on(host, "iptables-save")
+        assert f"--physdev-out tap{short}" in rules and f"--physdev-in tap{short}" in rules, f"no rule of {host} is of tap{short}:\n{rules}"
+    remove_walkthrough()
+    expect_nothing_of_kuryr("of the hybrid plug")
+
+
+def masters(host):
+    """The links of a host, each with its bridge."""
+    return {link["ifname"]: link.get("master") for link in json.loads(on(host, "ip", "-json", "link"))}
 
 
 # Going over. Containers run on while the plugin under them is exchanged.

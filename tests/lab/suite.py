@@ -20,10 +20,12 @@ import steps
 # The quick ones first, and the conformance suite, which takes longest, last.
 DEFAULT = {
     "linuxbridge": [
-        "up_again", "walkthrough", "faults", "nested", "old_configuration", "python_to_ours", "ours_to_python", "book", "controller", "conformance",
+        "up_again", "walkthrough", "security_groups", "faults", "nested", "old_configuration", "python_to_ours", "ours_to_python", "book", "controller",
+        "conformance",
     ],
-    "ovn": ["walkthrough", "book", "conformance"],
-    "ovs": ["walkthrough", "python_to_ours", "ours_to_python", "conformance"],
+    "ovn": ["walkthrough", "security_groups", "book", "conformance"],
+    "ovs": ["walkthrough", "security_groups", "python_to_ours", "ours_to_python", "conformance"],
+    "ovs-hybrid": ["walkthrough", "hybrid", "security_groups", "conformance"],
 }
 
 

@@ -52,7 +52,7 @@ def up(cloud, plugin, engine, with_dashboard):
         lab[name].up(wire, root, engine_root, plugins.binds(suite))
         if previous not in (None, plugin):
             plugins.end(lab[name])
-    start_cloud(importlib.import_module(cloud), lab, roots.tables(suite), plugin, program)
+    start_cloud(importlib.import_module(cloud.replace("-", "_")), lab, roots.tables(suite), plugin, program)
     if with_dashboard:
         dashboard.start(lab[CONTROLLER])
         say("Horizon answers; `tools/lab topology` looks at it with a browser")

@@ -24,7 +24,7 @@ OVSDB = {"ovs": {"ovsdb_connection": switch.SOCKET, "datapath_type": "netdev"}}
 NEEDS_MESSAGES = True
 
 
-def configure(nodes):
+def configure(nodes, firewall_driver="openvswitch"):
     controller = nodes[CONTROLLER]
     neutron.configure(controller, messages_url(controller), ML2, {"DEFAULT": {"service_plugins": "router,qos", "dns_domain": "kuryr.test."}})
     for name in NETWORKERS:
@@ -33,7 +33,7 @@ def configure(nodes):
         node.write(AGENT_CONF, ini(OVSDB, {
             "ovs": {"local_ip": node.address},
             "agent": {"tunnel_types": "vxlan", "l2_population": "true", "extensions": "qos"},
-            "securitygroup": {"firewall_driver": "openvswitch"},
+            "securitygroup": {"firewall_driver": firewall_driver},
         }))
         node.write(DHCP_CONF, ini(OVSDB, {"DEFAULT": {"interface_driver": "openvswitch", "enable_isolated_metadata": "false"}}))
 

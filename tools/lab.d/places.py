@@ -21,7 +21,7 @@ KEYSTONE = f"http://{ADDRESS[CONTROLLER]}:5000/v3"
 KEYSTONE_OLD = f"http://{ADDRESS[CONTROLLER]}:35357/v2.0"  # as the walkthrough's kuryr.conf has it
 NEUTRON = f"http://{ADDRESS[CONTROLLER]}:9696"
 
-SUITE_OF_CLOUD = {"linuxbridge": "bookworm", "ovs": "trixie", "ovn": "trixie"}
+SUITE_OF_CLOUD = {"linuxbridge": "bookworm", "ovs": "trixie", "ovs-hybrid": "trixie", "ovn": "trixie"}
 SUITE_OF_DOCKER = {"20.10": "bookworm", "26.1": "trixie", "28.5": "sid"}
 
 
