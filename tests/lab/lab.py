@@ -56,7 +56,7 @@ def of_kuryr():
     left += [f"port {port['ID']}" for port in openstack("port", "list", "--device-owner", "compute:kuryr")]
     for host in HOSTS:
         names = (line.split()[0] for line in on(host, "ip", "-brief", "link").splitlines())
-        left += [f"{name} on {host}" for name in names if name.startswith(("tap", "t_c", "qvb", "qvo")) and "@" in name]
+        left += [f"{name} on {host}" for name in names if name.startswith(("tap", "t_c", "qvb", "qvo")) and "@" in name or name.startswith("qbr")]
     return left
 
 
