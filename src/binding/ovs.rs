@@ -48,17 +48,6 @@ impl Names {
 
 /// Makes the port's interfaces and adds it to the switch; on failure nothing of it stays.
 pub(super) fn plug(socket: &mut Socket, vif: &Vif, settings: &Settings) -> Result<(), Error> {
-    match plug_once(socket, vif, settings) {
-        // A busy switch has been seen to find no device under the name of a port that had just gone and come back.
-        Err(error @ Error::Switch { source: ovsdb::Error::Interface { .. }, .. }) => {
-            tracing::warn!(port = %vif.port, "plugging once more: {error}");
-            plug_once(socket, vif, settings)
-        }
-        outcome => outcome,
-    }
-}
-
-fn plug_once(socket: &mut Socket, vif: &Vif, settings: &Settings) -> Result<(), Error> {
     let port = vif.port;
     let refused = |source| Error::Switch { port, source };
     let names = Names::of(port);

@@ -305,6 +305,7 @@ impl Core {
     }
 
     pub(super) async fn bind(&self, port: &Port) -> Result<(), Error> {
+        let _turn = self.link_turn(port.id).await;
         let (vif, settings) = (port.vif(&self.settings.host), self.settings.binding.clone());
         on_blocking_thread("plugging a port", move || binding::bind(&vif, &settings)).await??;
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use tokio::sync::{Mutex as Turn, oneshot};
+use tokio::sync::{Mutex as Turn, OwnedMutexGuard, oneshot};
 use uuid::Uuid;
 
 use super::{Core, Error, endpoint::on_blocking_thread, record::Port};
@@ -30,13 +30,26 @@ impl Unplug {
 
 impl Core {
     /// Removes the link of a port, together with those of all ports that come here while the group before is under way.
+    ///
+    /// It may come late, when the port has its next endpoint already: the links of both have one name, so they take turns, and the one of
+    /// the next endpoint stays. Plugging it removes what is left of the one before.
     pub(super) async fn unplug(&self, port: &Port) -> Result<(), Error> {
+        let _turn = self.link_turn(port.id).await;
+        let holder = self.state().ports.get(&port.id).and_then(|now| now.endpoint.clone());
+        if holder.is_some() && holder != port.endpoint {
+            return Ok(());
+        }
         if port.driver == Driver::Veth && port.vif_type == "bridge" && self.unplug_in_group(port.id).await? {
             return Ok(());
         }
         let (vif, settings) = (port.vif(&self.settings.host), self.settings.binding.clone());
         on_blocking_thread("unplugging a port", move || binding::unbind(&vif, &settings)).await??;
         Ok(())
+    }
+
+    /// Plugging and unplugging one port never run at the same time.
+    pub(super) async fn link_turn(&self, port: Uuid) -> OwnedMutexGuard<()> {
+        self.turns.take(format!("link {port}")).await
     }
 
     /// False when the group could not be removed, so that each port has to find out by itself what stands in its way.

@@ -1,12 +1,18 @@
 //! The life of networks and endpoints: the core, the embedded controller as its Neutron, and real links in the test's own namespace.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use kuryr::{
-    core::request::{IpamData, NetworkRequest},
+    core::{
+        Core,
+        request::{IpamData, NetworkRequest},
+    },
+    journal::Journal,
     netlink::Socket,
     openstack::{Network, Subnet, SubnetPool},
 };
+
+use tokio::sync::watch;
 
 use crate::host::{Cloud, Plan, Trouble, core_settings, endpoint, id, now, taps};
 
@@ -302,4 +308,34 @@ async fn networks_cost_few_calls() {
         assert_eq!(total(), removed, "{:?}", cloud.controller.calls());
         assert_eq!(host.left(), 0);
     }
+}
+
+/// Containers that are restarted keep their addresses and with them their ports. What is left to do for the old endpoint may be done late, when
+/// the new one has its link, which has the same name.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unplugging_that_comes_late_leaves_a_newer_link_alone() {
+    let cloud = Cloud::start().await;
+    let host = cloud.host("one");
+    let network = id('a');
+    let pools = host.network(&network, &["10.0.0.0/24"]).await;
+    let address = host.address(&pools[0], None).await.unwrap();
+    host.core.backlog_settled().await;
+    host.stop().await;
+
+    // The next daemon has not come to its backlog yet.
+    let (journal, records) = Journal::open(&cloud.journal("one")).unwrap();
+    let core = Arc::new(Core::new(core_settings(), cloud.client(), journal, &records));
+    core.create_endpoint(endpoint(&network, &id('b'), Some(address), None)).await.unwrap();
+    core.delete_endpoint(&network, &id('b')).await.unwrap();
+    core.create_endpoint(endpoint(&network, &id('c'), Some(address), None)).await.unwrap();
+    let (stop, stopped) = watch::channel(false);
+    let backlog = tokio::spawn(core.clone().run_backlog(stopped));
+    core.backlog_settled().await;
+    assert_eq!(taps(), 1, "the new container has lost its link");
+
+    core.delete_endpoint(&network, &id('c')).await.unwrap();
+    core.backlog_settled().await;
+    assert_eq!(taps(), 0);
+    stop.send_replace(true);
+    backlog.await.unwrap();
 }
