@@ -249,6 +249,34 @@ async fn a_cold_start_gets_what_was_held_ahead_elsewhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_last_port_of_a_quota_is_the_starts_though_it_is_being_made_ahead() {
+    let (cloud, host, _datapath) = warm_host(0).await;
+    let begun = now();
+    let plan = Plan { ranges: &["10.0.0.0/24"], options: &[("kuryr.pool.max", "0")], ..Plan::default() };
+    let pools = host.create(&id('a'), &plan).await.unwrap();
+    host.core.backlog_settled().await;
+    // A port of the second in which the daemon began may be of the daemon before.
+    cloud.until(async || now() > begun).await;
+    cloud.trouble("POST", "/ports", Trouble::Late);
+    let plan = Plan { ranges: &["10.1.0.0/24"], options: &[("kuryr.pool.min", "1")], ..Plan::default() };
+    host.create(&id('b'), &plan).await.unwrap();
+    cloud.held(1).await;
+    cloud.spare_others();
+    let ports = cloud.neutron.list::<Port>(&[]).await.unwrap().len();
+    cloud.set_port_quota(ports).await;
+    cloud.controller.reset_calls();
+    let asked = || cloud.controller.calls().get(&("POST".to_owned(), "ports".to_owned())).copied().unwrap_or_default();
+    let (host, cloud) = (&host, &cloud);
+    let start = async { host.address(&pools[0], None).await };
+    let refused_and_then_told = async {
+        cloud.until(async || asked() > 0).await;
+        cloud.mend();
+    };
+    let (address, ()) = tokio::join!(start, refused_and_then_told);
+    address.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_network_that_goes_takes_along_what_is_being_made_for_it() {
     let (cloud, host, _datapath) = warm_host(0).await;
     let before = cloud.objects().await;

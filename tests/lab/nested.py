@@ -19,7 +19,7 @@ INTERFACE = f"""ip link add vm0 address $1 type veth peer name vm1; ip address a
 
 
 def step_nested(cloud):
-    assert cloud == "linuxbridge", "this cloud has trunks, and its port of the machine is bound nowhere"
+    assert cloud != "ovs", "no trunks are set up there"
     before = everything()
     openstack("network", "create", "machines")
     openstack("subnet", "create", "--network", "machines", "--subnet-range", RANGE, "machines")

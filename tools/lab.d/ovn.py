@@ -23,7 +23,7 @@ NEEDS_MESSAGES = False
 
 
 def configure(nodes):
-    own = {"DEFAULT": {"service_plugins": "ovn-router,qos", "dns_domain": "kuryr.test."}}
+    own = {"DEFAULT": {"service_plugins": "ovn-router,qos,trunk", "dns_domain": "kuryr.test."}}
     neutron.configure(nodes[CONTROLLER], "fake://", ML2, own)
 
 
