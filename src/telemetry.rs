@@ -2,6 +2,7 @@
 //!
 //! Lines look as oslo.log writes them: `YYYY-MM-DD HH:MM:SS.mmm PID LEVEL target [-] message`, or its JSON, with the time in UTC.
 
+mod journal;
 mod line;
 mod syslog;
 
@@ -15,7 +16,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use self::{line::OsloLine, syslog::Syslog};
+use self::{journal::Journal, line::OsloLine, syslog::Syslog};
 
 /// What to log and where.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +31,8 @@ pub struct Settings {
     pub json: bool,
     /// Log to the system log as well, under this facility: `LOG_USER` and the like, with or without the prefix.
     pub syslog: Option<String>,
+    /// Log to systemd's journal as well, under this facility, and to stderr then only if `stderr` says so.
+    pub journal: Option<String>,
     /// `target=LEVEL` items that hold for single targets; an item that is not of this form is passed over.
     pub levels: Vec<String>,
 }
@@ -48,6 +51,9 @@ pub enum Error {
     /// There is no socket to be had for the system log.
     #[error("cannot log to the system log: {0}; unset use_syslog")]
     Syslog(io::Error),
+    /// There is no socket to be had for the journal.
+    #[error("cannot log to the journal: {0}; unset use_journal")]
+    Journal(io::Error),
     /// A subscriber is there already.
     #[error("logging was set up twice in one process")]
     Twice,
@@ -63,6 +69,7 @@ pub fn start(settings: &Settings) -> Result<(), Error> {
         settings.levels.iter().filter_map(|item| item.split_once('=')).filter_map(|(t, l)| Some((t.trim(), level_named(l.trim())?)));
     let filter = Targets::new().with_default(level).with_targets(levels);
     let mut writer = match &settings.file {
+        None if settings.journal.is_some() && !settings.stderr => BoxMakeWriter::new(io::sink),
         None => BoxMakeWriter::new(io::stderr),
         Some(path) => {
             let file = OpenOptions::new().create(true).append(true).open(path);
@@ -72,6 +79,9 @@ pub fn start(settings: &Settings) -> Result<(), Error> {
     };
     if let Some(facility) = &settings.syslog {
         writer = BoxMakeWriter::new(writer.and(Syslog::open(syslog::SOCKET, facility).map_err(Error::Syslog)?));
+    }
+    if let Some(facility) = &settings.journal {
+        writer = BoxMakeWriter::new(writer.and(Journal::open(journal::SOCKET, facility).map_err(Error::Journal)?));
     }
     let line = OsloLine { pid: std::process::id(), json: settings.json };
     let layer = tracing_subscriber::fmt::layer().with_ansi(false).event_format(line).with_writer(writer);

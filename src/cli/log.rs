@@ -10,6 +10,7 @@ pub(super) fn start(config: &Config) -> Result<(), telemetry::Error> {
         stderr: config.log.stderr,
         json: config.log.json,
         syslog: config.log.syslog.clone(),
+        journal: config.log.journal.clone(),
         levels: config.log.levels.clone(),
     })?;
     for warning in &config.warnings {

@@ -96,6 +96,8 @@ pub struct Log {
     pub json: bool,
     /// The facility under which to log to the system log too, such as `LOG_USER`.
     pub syslog: Option<String>,
+    /// The facility under which to log to systemd's journal.
+    pub journal: Option<String>,
     /// `target=LEVEL` items.
     pub levels: Vec<String>,
 }

@@ -112,6 +112,7 @@ impl Reader<'_> {
             stderr: self.flag("DEFAULT", "use_stderr")?,
             json: self.flag("DEFAULT", "use_json")?,
             syslog: if self.flag("DEFAULT", "use_syslog")? { self.text("DEFAULT", "syslog_log_facility")? } else { None },
+            journal: if self.flag("DEFAULT", "use_journal")? { self.text("DEFAULT", "syslog_log_facility")? } else { None },
             levels: self.list("DEFAULT", "default_log_levels")?,
         })
     }

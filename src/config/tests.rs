@@ -156,12 +156,12 @@ fn the_command_line_wins_over_the_environment() {
 
 #[test]
 fn what_has_no_effect_is_said_once_and_only_where_it_was_asked_for() {
-    let text = "[DEFAULT]\nuse_journal = True\nlog_rotation_type = none\nrate_limit_burst = 7\nuse_json = True\nlog_color = False\n\
+    let text = "[DEFAULT]\nuse_eventlog = True\nlog_rotation_type = none\nrate_limit_burst = 7\nuse_json = True\nlog_color = False\n\
                 default_log_levels = kuryr=DEBUG\n";
     let warnings = load_with(text, &[]).unwrap().warnings;
     let without: Vec<_> = warnings.iter().filter(|w| w.contains("does nothing with it")).collect();
     assert_eq!(without.len(), 2, "{warnings:?}");
-    assert!(without[0].contains("kuryr.conf:2: [DEFAULT] use_journal") && without[1].contains("rate_limit_burst"), "{warnings:?}");
+    assert!(without[0].contains("kuryr.conf:2: [DEFAULT] use_eventlog") && without[1].contains("rate_limit_burst"), "{warnings:?}");
 }
 
 #[test]

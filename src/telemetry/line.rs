@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use tracing::{
-    Event, Level, Subscriber,
+    Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
 };
 use tracing_subscriber::{
@@ -28,7 +28,7 @@ where
         let now = OffsetDateTime::now_utc();
         let (date, clock) = (now.date(), now.time());
         let seconds = format!("{date} {:02}:{:02}:{:02}", clock.hour(), clock.minute(), clock.second());
-        let (level, target) = (level(event), event.metadata().target());
+        let (level, target) = (level(event.metadata()), event.metadata().target());
         if self.json {
             let mut fields = Fields::default();
             event.record(&mut fields);
@@ -52,8 +52,8 @@ where
 }
 
 /// Python's name of the level.
-fn level(event: &Event<'_>) -> &'static str {
-    match *event.metadata().level() {
+pub(super) fn level(meta: &Metadata<'_>) -> &'static str {
+    match *meta.level() {
         Level::WARN => "WARNING",
         other => other.as_str(),
     }

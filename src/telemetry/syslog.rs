@@ -39,13 +39,7 @@ impl<'a> MakeWriter<'a> for Syslog {
     }
 
     fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Line {
-        let severity = match *meta.level() {
-            Level::ERROR => 3,
-            Level::WARN => 4,
-            Level::INFO => 6,
-            _ => 7,
-        };
-        Line { syslog: self.clone(), severity }
+        Line { syslog: self.clone(), severity: severity(meta) }
     }
 }
 
@@ -64,8 +58,18 @@ impl io::Write for Line {
     }
 }
 
+/// The severity that stands for a level.
+pub(super) fn severity(meta: &Metadata<'_>) -> u8 {
+    match *meta.level() {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        _ => 7,
+    }
+}
+
 /// The facility's number, with or without `LOG_` before its name; the user's for an unknown one.
-fn number(facility: &str) -> u8 {
+pub(super) fn number(facility: &str) -> u8 {
     let name = facility.strip_prefix("LOG_").unwrap_or(facility);
     let names = ["KERN", "USER", "MAIL", "DAEMON", "AUTH", "SYSLOG", "LPR", "NEWS", "UUCP", "CRON", "AUTHPRIV", "FTP"];
     if let Some(at) = names.iter().position(|known| *known == name) {
