@@ -9,6 +9,7 @@ use super::{
     Core, Error,
     existing::{kuryr_made_network, kuryr_made_subnet, named_after_range},
     existing_port, naming, now,
+    port_options::PortChoice,
     record::{Address, AddressState, Entry, Network, Pool, Port, Subnet, Work},
     request::DockerId,
     state::State,
@@ -35,6 +36,9 @@ impl Core {
         let name = naming::untagged_network_name(id);
         let key = if self.tagging().await?.networks { ("tags", tags.as_str()) } else { ("name", name.as_str()) };
         let mut found = self.neutron.list::<openstack::Network>(&[key]).await?;
+        if found.is_empty() {
+            found.extend(self.network_of_user_port(id).await?);
+        }
         match (found.pop(), found.len()) {
             (None, _) => Ok(None),
             (Some(found), 0) => {
@@ -186,7 +190,7 @@ impl Core {
             internal,
             router: None,
             subnets: Vec::new(),
-            ports: Default::default(),
+            ports: PortChoice::of_tags(&found.tags, id),
             pool: Default::default(),
         };
         if !network.joined && !internal && self.settings.external_network.is_some() {
@@ -307,6 +311,7 @@ impl Core {
                 id: id.clone(),
                 joined: found.tags.contains(&naming::existing_mark(id)),
                 internal: found.tags.contains(&naming::internal_mark(id)),
+                ports: PortChoice::of_tags(&found.tags, id),
                 ..network
             };
             let mut entries = vec![Entry::NoNetwork(nameless.clone()), Entry::Network(named.clone())];

@@ -31,6 +31,7 @@ mod swarm;
 mod tagging;
 mod turns;
 mod unplug;
+mod user_port;
 mod work;
 
 use std::{

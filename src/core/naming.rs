@@ -13,6 +13,10 @@ pub const PORT_NAME: &str = "kuryr-unbound-port";
 pub const RESERVED_PORT: &str = "kuryr-swarm-port";
 /// Name of a port made ahead of use, until it is handed out. kuryr-libnetwork has no such thing, and takes it for nobody's.
 pub const POOLED_NAME: &str = "kuryr-pool-port";
+/// Name and owner of a port that stands for a Docker network whose tags have no room on the Neutron network. kuryr-libnetwork has no such thing.
+pub const USER_PORT: &str = "kuryr-user-port";
+/// See [`USER_PORT`].
+pub const USER_OWNER: &str = "kuryr:network";
 /// Follows the endpoint's id in the name of its port, where ports take no tags.
 pub const PORT_SUFFIX: &str = "-port";
 /// Prefix of the name of a subnet that kuryr made; the engine's text of the pool follows.
@@ -54,6 +58,12 @@ pub fn existing_mark(network: &DockerId) -> String {
 /// The tag beside [`id_tags`] for `docker network create --internal`. kuryr-libnetwork has no such thing.
 pub fn internal_mark(network: &DockerId) -> String {
     format!("kuryr.net.internal:{}", &network.as_str()[..12])
+}
+
+/// Starts a tag that keeps what `-o` says of the ports of a Docker network, told by the first characters of its id; with a UUID behind it, it has
+/// 60 characters at most, as many as every Neutron takes. kuryr-libnetwork has no such thing.
+pub fn port_option_tag(option: &str, network: &DockerId) -> String {
+    format!("kuryr.port.{option}:{}:", name_start(network))
 }
 
 /// The tag by which the host that made a network leaves word of that to those who still use it; `start` is

@@ -7,7 +7,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{Core, Error, options::Reference, request::DriverOptions};
+use super::{
+    Core, Error, naming,
+    options::Reference,
+    request::{DockerId, DriverOptions},
+};
 use crate::openstack::{QosPolicy, SecurityGroup};
 
 const PORT: &str = "neutron.port.uuid";
@@ -39,6 +43,45 @@ pub struct PortChoice {
     /// Fields of a port, by Neutron's names.
     #[serde(default)]
     pub fields: Map<String, Value>,
+}
+
+/// Short names of the options in tags.
+const GROUP_TAG: &str = "sg";
+const QOS_TAG: &str = "qos";
+const DNS_TAG: &str = "dns";
+const PORT_TAG: &str = "id";
+/// Characters that every Neutron takes for a tag.
+const TAG: usize = 60;
+
+impl PortChoice {
+    /// The tags that tell a network's choice to a host that has lost its journal. Of a name that is too long for a tag there is none.
+    pub(super) fn tags(&self, network: &DockerId) -> Vec<String> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let groups = self.fields.get("security_groups").and_then(Value::as_array).into_iter().flatten().filter_map(text);
+        let field = |name: &str| self.fields.get(name).and_then(text);
+        let kept = groups
+            .map(|group| (GROUP_TAG, group))
+            .chain(field("qos_policy_id").map(|policy| (QOS_TAG, policy)))
+            .chain(field("dns_name").map(|name| (DNS_TAG, name)))
+            .chain(self.port.map(|port| (PORT_TAG, port.to_string())));
+        kept.map(|(option, value)| naming::port_option_tag(option, network) + &value).filter(|tag| tag.len() <= TAG).collect()
+    }
+
+    /// Reads [`Self::tags`].
+    pub(super) fn of_tags(tags: &[String], network: &DockerId) -> Self {
+        let values = |option: &str| {
+            let start = naming::port_option_tag(option, network);
+            tags.iter().filter_map(|tag| tag.strip_prefix(&start)).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let mut fields = Map::new();
+        let groups: BTreeSet<String> = values(GROUP_TAG).into_iter().collect();
+        if !groups.is_empty() {
+            fields.insert("security_groups".into(), json!(groups));
+        }
+        fields.extend(values(QOS_TAG).pop().map(|policy| ("qos_policy_id".to_owned(), json!(policy))));
+        fields.extend(values(DNS_TAG).pop().map(|name| ("dns_name".to_owned(), json!(name))));
+        Self { port: values(PORT_TAG).pop().and_then(|port| Uuid::parse_str(&port).ok()), fields }
+    }
 }
 
 impl PortOptions {
@@ -135,6 +178,18 @@ mod tests {
             let read = PortOptions::read(&options(key, " ")).unwrap();
             assert!(read.port.is_none() && read.security_groups.is_empty() && read.qos_policy.is_none() && read.dns_name.is_none());
         }
+    }
+
+    #[test]
+    fn a_networks_choice_comes_back_from_tags_that_every_neutron_takes() {
+        let (id, other) = (DockerId::parse(&"a".repeat(64)).unwrap(), DockerId::parse(&"b".repeat(64)).unwrap());
+        let groups = [Uuid::from_u128(1), Uuid::from_u128(2)];
+        let fields = json!({"security_groups": groups, "qos_policy_id": Uuid::from_u128(3), "dns_name": "web"});
+        let choice = PortChoice { port: Some(Uuid::from_u128(4)), fields: fields.as_object().unwrap().clone() };
+        let mut tags = choice.tags(&id);
+        assert!(tags.len() == 5 && tags.iter().all(|tag| tag.len() <= TAG), "{tags:?}");
+        tags.extend(naming::id_tags(&id));
+        assert_eq!((PortChoice::of_tags(&tags, &id), PortChoice::of_tags(&tags, &other)), (choice, PortChoice::default()));
     }
 
     #[test]

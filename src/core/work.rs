@@ -88,8 +88,31 @@ impl Core {
         if !self.tagging().await?.networks {
             return Ok(());
         }
-        for tag in network_tags(network) {
-            full_at_worst(self.neutron.add_tag::<openstack::Network>(network.neutron, &tag).await)?;
+        let tags = network_tags(network);
+        for tag in &tags {
+            match self.neutron.add_tag::<openstack::Network>(network.neutron, tag).await {
+                Err(error) if is_full(&error) => return self.tag_elsewhere(network, &tags).await,
+                outcome => outcome?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the tags for which a network has no room on a port, all of them: half of them would mislead.
+    async fn tag_elsewhere(&self, network: &Network, tags: &[String]) -> Result<(), Error> {
+        match self.make_user_port(network, tags).await {
+            Err(Error::Cloud(error)) if error.is_conflict() => {
+                // More ports than the project may have.
+                tracing::warn!(
+                    "{error}; this Docker network is not seen by other hosts, and may lose its Neutron network when they leave it"
+                );
+                return Ok(());
+            }
+            outcome => outcome?,
+        }
+        let Some(found) = self.if_there(network).await? else { return Ok(()) };
+        for tag in tags.iter().filter(|tag| found.tags.contains(tag)) {
+            self.neutron.remove_tag::<openstack::Network>(network.neutron, tag).await?;
         }
         Ok(())
     }
@@ -131,11 +154,14 @@ impl Core {
         if network.id.is_of_manager() {
             self.end_reservations(network).await?;
         }
-        if self.others_use(network, &found) {
+        if network.joined && !naming::id_tags(&network.id).iter().all(|tag| found.tags.contains(tag)) {
+            self.remove_user_ports(network).await?;
+        }
+        if self.others_use(network, &found).await? {
             self.untag(network, &found).await?;
             // The others may be leaving at this moment and have seen our tags: whoever looks last sees none, and removes the network.
             found = match self.if_there(network).await? {
-                Some(after) if self.others_use(network, &after) => return Ok(()),
+                Some(after) if self.others_use(network, &after).await? => return Ok(()),
                 Some(after) => after,
                 None => return self.retire_pools(pools).await,
             };
@@ -168,22 +194,36 @@ impl Core {
         }
     }
 
-    /// Whether another Docker network, on this host or another, is on the same Neutron network: it has tags of its own there.
-    fn others_use(&self, network: &Network, found: &openstack::Network) -> bool {
+    /// Whether another Docker network, on this host or another, is on the same Neutron network: it has tags of its own there, or a port in place
+    /// of them.
+    async fn others_use(&self, network: &Network, found: &openstack::Network) -> Result<bool, Error> {
         let ours = naming::id_tags(&network.id);
         let others = found.tags.iter().any(|tag| tag.starts_with(naming::LOWER_HALF) && !ours.contains(tag));
-        others || self.state().networks.values().any(|other| other.neutron == network.neutron && other.id != network.id)
+        let here = self.state().networks.values().any(|other| other.neutron == network.neutron && other.id != network.id);
+        if others || here {
+            return Ok(true);
+        }
+        // Neutron does not delete a network with such a port, so that they matter only to what goes before the network or without it.
+        let with_router = network.router.is_some() || (self.settings.external_network.is_some() && !network.internal);
+        let alone = (network.owned || kuryr_made_network(found)) && !with_router;
+        Ok(!alone && self.has_user_ports(network.neutron).await?)
     }
 
     /// Takes the tags of a Docker network off, and leaves word of who made the network to those who stay.
     async fn untag(&self, network: &Network, found: &openstack::Network) -> Result<(), Error> {
         let tagging = self.tagging().await?;
         let start = naming::network_name_start(&found.name).filter(|_| tagging.networks && (network.owned || kuryr_made_network(found)));
+        let (named, rest): (Vec<_>, Vec<_>) =
+            network_tags(network).into_iter().filter(|tag| found.tags.contains(tag)).partition(|tag| tag.starts_with(naming::LOWER_HALF));
+        // The list may be full: what goes first makes room for the mark, and what goes last says the same as the mark.
+        for tag in rest {
+            self.neutron.remove_tag::<openstack::Network>(network.neutron, &tag).await?;
+        }
         if let Some(mark) = start.map(naming::made_mark).filter(|mark| !found.tags.contains(mark)) {
             full_at_worst(self.neutron.add_tag::<openstack::Network>(network.neutron, &mark).await)?;
         }
-        for tag in network_tags(network).iter().filter(|tag| found.tags.contains(tag)) {
-            self.neutron.remove_tag::<openstack::Network>(network.neutron, tag).await?;
+        for tag in named {
+            self.neutron.remove_tag::<openstack::Network>(network.neutron, &tag).await?;
         }
         for subnet in network.subnets.iter().filter(|subnet| tagging.others && subnet.pool != subnet.subnetpool) {
             self.neutron.remove_tag::<openstack::Subnet>(subnet.id, &subnet.pool.to_string()).await?;
@@ -283,6 +323,7 @@ fn network_tags(network: &Network) -> Vec<String> {
     let mut tags = naming::id_tags(&network.id);
     tags.extend(network.joined.then(|| naming::existing_mark(&network.id)));
     tags.extend(network.internal.then(|| naming::internal_mark(&network.id)));
+    tags.extend(network.ports.tags(&network.id));
     tags
 }
 
@@ -311,12 +352,16 @@ pub(super) fn kept_while_used<T>(outcome: Result<T, openstack::Error>) -> Result
 /// An object takes 50 tags and no more; what the others would say stands in the journal.
 fn full_at_worst(outcome: Result<(), openstack::Error>) -> Result<(), Error> {
     match outcome {
-        Err(error) if error.status() == Some(400) => {
+        Err(error) if is_full(&error) => {
             tracing::info!("{error}; kuryr goes on without the tag");
             Ok(())
         }
         outcome => Ok(outcome?),
     }
+}
+
+fn is_full(error: &openstack::Error) -> bool {
+    error.status() == Some(400)
 }
 
 /// What is not there any more needs no removing.

@@ -1,12 +1,7 @@
 //! The journal of systemd: one datagram a line to `/run/systemd/journal/socket`. Sources: systemd's `JOURNAL_NATIVE_PROTOCOL`; the names of the
 //! fields are those of oslo.log's `OSJournalHandler`.
 
-use std::{
-    io::{self, Write as _},
-    os::unix::net::UnixDatagram,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{io, os::unix::net::UnixDatagram, path::PathBuf, sync::Arc};
 
 use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;

@@ -289,8 +289,8 @@ async fn networks_cost_few_calls() {
         (Plan { ranges: v4, ..Plan::default() }, 5, 7, 4),
         // All but the network and its tags twice.
         (Plan { ranges: both, ..Plan::default() }, 9, 12, 5),
-        // And a router with its interface.
-        (Plan { ranges: v4, gateway: Some("10.0.0.1"), outside: true, ..Plan::default() }, 6, 8, 6),
+        // And a router with its interface, which goes only when no port stands for a Docker network whose tags had no room.
+        (Plan { ranges: v4, gateway: Some("10.0.0.1"), outside: true, ..Plan::default() }, 6, 8, 7),
     ] {
         cloud.controller.reset_calls();
         let pools = host.create(&id('a'), &plan).await.unwrap();

@@ -68,6 +68,17 @@ async fn a_network_s_groups_are_on_every_port_from_the_first_moment() {
         cloud.controller.calls()
     );
     host.remove_container(&id('a'), &id('b'), &pools[0], address).await;
+    // And after the loss of the journal.
+    host.stop().await;
+    std::fs::remove_dir_all(cloud.journal("one")).unwrap();
+    let host = cloud.host("one");
+    host.core.delete_endpoint(&id('a'), &id('f')).await.unwrap();
+    host.core.backlog_settled().await;
+    let address = host.run(&id('a'), &id('c'), &pools[0]).await;
+    let mut groups = groups_of(&cloud, cloud.ports().await[0].id).await;
+    groups.sort();
+    assert_eq!(groups, wanted);
+    host.remove_container(&id('a'), &id('c'), &pools[0], address).await;
     host.remove(&id('a'), &pools).await;
     assert_eq!(host.left(), 0);
 }

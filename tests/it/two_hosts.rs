@@ -1,7 +1,10 @@
 //! Several hosts, and operators, on the objects of one Neutron: two daemons with journals of their own are two hosts. Both have this
 //! machine's name, since the controller plugs ports nowhere else.
 
-use kuryr::openstack::{Network, Port, Subnet, SubnetPool};
+use kuryr::{
+    core::request::DockerId,
+    openstack::{Network, Port, Subnet, SubnetPool},
+};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -326,4 +329,67 @@ async fn a_full_list_of_tags_is_no_error() {
     host.remove_container(&id('a'), &id('b'), &pools[0], address).await;
     host.remove(&id('a'), &pools).await;
     assert_eq!((cloud.neutron.show::<Network>(network.id).await.unwrap().tags.len(), host.left()), (50, 0));
+}
+
+/// Networks upon that of host one: as many as have room for their tags, and two more.
+#[tokio::test(flavor = "multi_thread")]
+async fn users_beyond_the_limit_of_tags_keep_a_network_that_kuryr_made() {
+    let cloud = Cloud::start().await;
+    let before = cloud.objects().await;
+    let (one, two) = (cloud.host("one"), cloud.host("two"));
+    let docker = |number: usize| DockerId::parse(&format!("{number:02}").repeat(32)).unwrap();
+    let range = "10.0.0.0/24";
+    let made = one.create(&id('a'), &Plan { ranges: &[range], outside: true, ..Plan::default() }).await.unwrap();
+    one.core.backlog_settled().await;
+    let network = network_named(&cloud, "kuryr-net-aaaaaaaa").await.unwrap();
+    let uuid = network.id.to_string();
+    let joined = [("neutron.net.uuid", uuid.as_str())];
+    let plan = Plan { ranges: &[range], gateway: Some("10.0.0.1"), options: &joined, outside: true, ..Plan::default() };
+    let mut pools = Vec::new();
+    for number in 1..=18 {
+        pools.push(two.create(&docker(number), &plan).await.unwrap());
+    }
+    two.core.backlog_settled().await;
+    let tags = cloud.neutron.show::<Network>(network.id).await.unwrap().tags;
+    assert!(tags.len() == 50 && !tags.iter().any(|tag| tag.contains(":1717") || tag.contains(":1818")), "{tags:?}");
+    assert_eq!(count::<Port>(&cloud, &[("network_id", &uuid), ("name", "kuryr-user-port")]).await, 2);
+
+    one.remove(&id('a'), &made).await;
+    for number in 1..=16 {
+        two.remove(&docker(number), &pools[number - 1]).await;
+    }
+    // The host of the last two starts anew, without its journal.
+    two.stop().await;
+    std::fs::remove_dir_all(cloud.journal("two")).unwrap();
+    let two = cloud.host("two");
+    two.remove(&docker(17), &pools[16]).await;
+    let tags = cloud.neutron.show::<Network>(network.id).await.unwrap().tags;
+    assert_eq!(tags, ["kuryr.net.made:aaaaaaaa"], "the last one still uses it");
+    let address = two.run(&docker(18), &id('b'), &pools[17][0]).await;
+    two.remove_container(&docker(18), &id('b'), &pools[17][0], address).await;
+    two.remove(&docker(18), &pools[17]).await;
+    assert_eq!((one.left(), two.left(), taps(), cloud.objects().await), (0, 0, 0, before));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_maker_whose_network_has_no_room_for_a_tag_leaves_word_of_itself() {
+    let cloud = Cloud::start().await;
+    let before = cloud.objects().await;
+    let (one, two) = (cloud.host("one"), cloud.host("two"));
+    let made = one.network(&id('a'), &["10.0.0.0/24"]).await;
+    one.core.backlog_settled().await;
+    let network = network_named(&cloud, "kuryr-net-aaaaaaaa").await.unwrap();
+    let uuid = network.id.to_string();
+    let plan = Plan { ranges: &["10.0.0.0/24"], gateway: Some("10.0.0.1"), options: &[("neutron.net.uuid", &uuid)], ..Plan::default() };
+    let pools = two.create(&id('b'), &plan).await.unwrap();
+    two.core.backlog_settled().await;
+    let mut tags = cloud.neutron.show::<Network>(network.id).await.unwrap().tags;
+    tags.extend((0..50 - tags.len()).map(|n| format!("operators{n}")));
+    cloud.neutron.set_tags::<Network>(network.id, &tags).await.unwrap();
+    one.remove(&id('a'), &made).await;
+    two.stop().await;
+    std::fs::remove_dir_all(cloud.journal("two")).unwrap();
+    let two = cloud.host("two");
+    two.remove(&id('b'), &pools).await;
+    assert_eq!((one.left(), two.left(), cloud.objects().await), (0, 0, before));
 }
