@@ -26,6 +26,7 @@ DIFFERENCES = (
     Difference("not served: DHCP options of ports", r"body\.ports?\.extra_dhcp_opts"),
     Difference("not served: HA, DVR, flavors, zones of routers", r"body\.router\.(ha|distributed|flavor_id|availability_zone|gw_port_id)"),
     Difference("not served: RBAC, so it has no quota", r"body\.quota\.rbac_policy"),
+    Difference("not served: trunks, so they have no quota", r"body\.quota\.trunk"),
     Difference("served, as by a Neutron with segments", r"body\.networks?\.l2_adjacency"),
     Difference("no agents, so no zones of agents", r"body\.network\.availability_zones"),
     Difference("Neutron shows the id of its own table's row", r".*security_group_rules\.standard_attr_id"),
