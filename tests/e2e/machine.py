@@ -191,6 +191,10 @@ class Machine:
         records = self.rows("journal.db", "SELECT kind, id FROM record WHERE kind NOT IN ('pool', 'network')")
         return taps + sorted(port["id"] for port in ports if not of_the_network(port)) + containers + records
 
+    def findings(self):
+        """What belongs to nobody, as the daemon tells an operator."""
+        return json.loads(self.run(BINARY, "gc", "--dry-run", "--format", "json"))["findings"]
+
     def rows(self, database, question):
         """What a query finds in a database of kuryr's."""
         script = f"import json, sqlite3; c = sqlite3.connect('file:/var/lib/kuryr/{database}?mode=ro', uri=True); print(json.dumps(c.execute({question!r}).fetchall()))"

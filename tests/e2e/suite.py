@@ -3,6 +3,7 @@
 
 import argparse
 import concurrent.futures
+import contextlib
 import os
 import signal
 import subprocess
@@ -299,6 +300,62 @@ def test_kill_and_restart_keeps_containers_and_traffic(m):
     m.expect_reach("c1", address)
     m.start("c3")
     m.expect_reach("c3", address)
+
+
+def test_kills_in_bursts_of_starts_and_stops(m):
+    """With ports made ahead. What the engine never heard of is the collector's after its time; here an operator does not wait for that."""
+    m.create_network("n", *V4, "-o", "kuryr.pool.min=4")
+    stay = [f"s{number}" for number in range(4)]
+    for name in stay:
+        m.start(name)
+    started, burst = set(), [f"b{number}" for number in range(16)]
+
+    def start(name):
+        with contextlib.suppress(Failed):
+            m.start(name)
+            started.add(name)
+
+    def in_a_burst(work, names, done):
+        """kill -9 as soon as some of it is done; the rest meets the daemon as it goes or comes."""
+        with concurrent.futures.ThreadPoolExecutor(len(names)) as pool:
+            works = [pool.submit(work, name) for name in names]
+            m.await_(done, "some of a burst is done", 60)
+            m.restart_kuryr()
+            for outcome in works:
+                outcome.result()
+
+    in_a_burst(start, burst, lambda: len(started) >= 4)
+    running = stay + sorted(started)
+    given = {m.inspect(name)["IPAddress"] for name in running}
+    check(len(given) == len(running), f"{len(given)} addresses for {len(running)} containers")
+    m.await_(lambda: given <= {fixed["ip_address"] for port in m.ports() for fixed in port["fixed_ips"]}, "each has its port")
+
+    removed = set()
+
+    def remove(name):
+        with contextlib.suppress(Failed):
+            m.remove(name)
+            removed.add(name)
+
+    in_a_burst(remove, burst, lambda: len(removed) >= 4)
+    for name in sorted(set(burst) - removed):
+        remove(name)
+    check(len(removed) == len(burst), f"{sorted(set(burst) - removed)} cannot be removed")
+    for name in stay[1:]:
+        m.expect_reach(stay[0], m.inspect(name)["IPAddress"])
+    # Ports of the containers that run, those made ahead, and those that the collector knows of: no others.
+    kept = {m.inspect(name)["IPAddress"] for name in stay}
+
+    def unknown():
+        found = {finding["id"] for finding in m.findings()}
+        return [port for port in m.ports() if port["fixed_ips"][0]["ip_address"] not in kept and port["id"] not in found]
+
+    m.await_(lambda: not unknown(), "each port is a container's or known to belong to nobody", 60)
+    found = m.findings()
+    print(f"        {len(started)} of {len(burst)} started, {len(removed)} removed, {len(found)} left to the collector", flush=True)
+    for finding in found:
+        if finding["kind"] == "lost_port":
+            m.neutron(f"ports/{finding['id']}", "DELETE")
 
 
 def test_flushed_firewall_is_healed(m):
