@@ -358,6 +358,44 @@ def test_kills_in_bursts_of_starts_and_stops(m):
             m.neutron(f"ports/{finding['id']}", "DELETE")
 
 
+def test_a_full_disk_refuses_starts_and_no_stop(m):
+    """The journal's disk is full, and with it that of the embedded cloud."""
+    with small_disk(m):
+        m.create_network("n", *V4)
+        for name in ("c1", "c2", "c3"):
+            m.start(name)
+        stays = m.inspect("c2")["IPAddress"]
+        m.run("sh", "-c", "dd if=/dev/zero of=/var/lib/kuryr/filler bs=4k 2>&1; true")
+        try:
+            m.start("x1")
+        except Failed as refusal:
+            print(f"        a start says: {str(refusal).splitlines()[-1][-300:]}", flush=True)
+            check("full" in str(refusal), f"the error does not say that the disk is full: {refusal}")
+        else:
+            raise AssertionError("a start was not refused")
+        m.remove("x1", "c1")
+        m.expect_reach("c3", stays)
+        m.run("rm", "/var/lib/kuryr/filler")
+        m.start("c4")
+        m.expect_reach("c4", stays)
+        m.remove("c2", "c3", "c4")
+        m.await_(lambda: not m.leftovers(), "what a full disk has put off is done", 60)
+        m.docker("network", "rm", "n")
+        m.await_(lambda: not m.rows("journal.db", "SELECT kind, id FROM record"), "the journal is empty", 30)
+
+
+@contextlib.contextmanager
+def small_disk(m):
+    """Puts kuryr's state on a disk of its own for a while."""
+    m.kill_kuryr()
+    m.run("sh", "-c", "cp -a /var/lib/kuryr /run/kept && mount -t tmpfs -o size=12m,mode=700 tmpfs /var/lib/kuryr && mv /run/kept/* /var/lib/kuryr")
+    m.start_kuryr()
+    yield
+    m.kill_kuryr()
+    m.run("sh", "-c", "mv /var/lib/kuryr/* /run/kept && umount /var/lib/kuryr && cp -a /run/kept/. /var/lib/kuryr && rm -r /run/kept")
+    m.start_kuryr()
+
+
 def test_flushed_firewall_is_healed(m):
     m.create_network("n", *V4)
     m.start("c1")
