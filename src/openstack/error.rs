@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::told::Told;
 
 /// A call to the cloud failed. Cheap to clone: one failed authentication is shared by all who waited for it.
@@ -36,6 +38,18 @@ pub enum Error {
         message: String,
         /// `x-openstack-request-id`.
         request_id: Option<String>,
+    },
+    /// What answered a login is no Keystone: it does not know the path, and says so in other words than Keystone's.
+    #[error(
+        "cannot {what}: there is no Keystone at {url}, where something else answered {status}; write Keystone's address in auth_url, such as http://HOST:5000/v3"
+    )]
+    NoKeystone {
+        /// What was tried.
+        what: String,
+        /// Where.
+        url: String,
+        /// The HTTP status.
+        status: u16,
     },
     /// There was no connection.
     #[error(
@@ -129,7 +143,7 @@ impl Error {
     /// The HTTP status, if the cloud answered with one.
     pub fn status(&self) -> Option<u16> {
         match self {
-            Self::Neutron { status, .. } | Self::Keystone { status, .. } => Some(*status),
+            Self::Neutron { status, .. } | Self::Keystone { status, .. } | Self::NoKeystone { status, .. } => Some(*status),
             _ => None,
         }
     }
@@ -183,6 +197,13 @@ impl Error {
     pub(super) fn keystone(what: String, status: u16, body: &[u8], request_id: Option<String>) -> Self {
         let Told { kind, message, .. } = Told::read(body);
         Self::Keystone { what, status, kind, message, request_id }
+    }
+
+    /// For an answer to a login with this status and body: whether it comes from a service that has no such path and is no Keystone.
+    pub(super) fn is_no_keystone(status: u16, body: &[u8]) -> bool {
+        // Keystone's own errors are `{"error": {"code", "title", "message"}}`.
+        let keystones = || serde_json::from_slice::<Value>(body).is_ok_and(|body| body["error"].is_object());
+        matches!(status, 404 | 405 | 410 | 501) && !keystones()
     }
 
     /// Says where a redirect leads, if it is one: none is followed, since a token must not go to a host that nobody configured.

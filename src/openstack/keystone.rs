@@ -110,7 +110,11 @@ impl Asker<'_> {
         if matches!(answer.status, StatusCode::OK | StatusCode::CREATED | StatusCode::NON_AUTHORITATIVE_INFORMATION) {
             return serde_json::from_slice(&answer.body).map_err(|error| purpose.unreadable(error.to_string()));
         }
-        let error = Error::keystone(purpose.what.to_owned(), answer.status.as_u16(), &answer.body, answer.request_id.clone());
+        let status = answer.status.as_u16();
+        if Error::is_no_keystone(status, &answer.body) {
+            return Err(Error::NoKeystone { what: purpose.what.to_owned(), url: purpose.url.to_owned(), status });
+        }
+        let error = Error::keystone(purpose.what.to_owned(), status, &answer.body, answer.request_id.clone());
         Err(error.moved_to(answer.location.as_deref()).without(auth::proof(&self.settings.auth)))
     }
 }

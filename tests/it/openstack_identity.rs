@@ -199,6 +199,26 @@ async fn once_v3_has_answered_the_older_api_is_not_asked_again() {
     assert_eq!((stage.asked("/v3/auth/tokens").len(), stage.asked("/v2.0/tokens").len()), (2, 1));
 }
 
+/// auth_url leads to Neutron, to some web server, or beside Keystone's path: none of them knows what a login is.
+#[tokio::test]
+async fn a_service_that_is_no_keystone_is_told_apart_and_not_quoted() {
+    let page = "<html><head><title>404 Not Found</title></head><body><h1>Not Found</h1>nginx/1.22.1</body></html>";
+    let neutrons = r#"{"message": "The resource could not be found.<br /><br />\n\n\n", "code": "404 Not Found", "title": "Not Found"}"#;
+    for (status, body) in [(404, page), (404, neutrons), (404, ""), (405, page), (501, "Unsupported method ('POST')")] {
+        let stage = Stage::open(move |_, _| Does::Answers(status, vec![], body.to_owned())).await;
+        let error = stage.client(&[]).authenticate().await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "cannot get a token for user 'kuryr' in project 'kuryr': there is no Keystone at {}/v3, where something else answered {status}; \
+                 write Keystone's address in auth_url, such as http://HOST:5000/v3",
+                stage.base
+            )
+        );
+        assert_eq!((error.status(), error.is_not_found()), (Some(status), false));
+    }
+}
+
 #[tokio::test]
 async fn what_keystone_says_comes_with_a_remedy_and_without_the_secret() {
     for (status, title, remedy) in [
