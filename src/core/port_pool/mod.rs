@@ -26,7 +26,7 @@ pub(super) use self::{
     limits::{POOL_OPTIONS, PoolLimits},
     make::Wanted,
 };
-use super::{Core, record::Network, request::DockerId, state::State};
+use super::{Core, now, record::Network, request::DockerId, state::State};
 
 /// After a failure the cloud is left alone this long, twice as long after the next.
 const FIRST_REST: Duration = Duration::from_secs(1);
@@ -51,6 +51,8 @@ struct Line {
     rest: Option<(u32, Instant)>,
     /// How many ports may be held without taking too much of the subnet, as it was seen then.
     room: Option<(usize, Instant)>,
+    /// When a port was last seen to have become ACTIVE, in seconds since the epoch.
+    progress: i64,
     /// Whether somebody looks after it right now.
     tended: bool,
 }
@@ -96,10 +98,25 @@ impl PortPool {
         line.starts.len().clamp(limits.min, limits.max).min(granted)
     }
 
-    /// Notes that the cloud grants no more than this.
-    fn refuse(&self, network: &Network, most: usize, settings: &PoolSettings) {
+    /// Notes that the cloud grants no more than this; false when that was known.
+    fn refuse(&self, network: &Network, most: usize, settings: &PoolSettings) -> bool {
         let until = Instant::now() + settings.of(network).idle_time;
-        self.lines().entry(network.id.clone()).or_default().most = Some((most, until));
+        let mut lines = self.lines();
+        let line = lines.entry(network.id.clone()).or_default();
+        let news = line.most.is_none_or(|(known, _)| most < known);
+        line.most = Some((most, until));
+        news
+    }
+
+    /// Notes that the agent of this host has just brought a port to ACTIVE.
+    fn progressed(&self, network: &DockerId) {
+        self.lines().entry(network.clone()).or_default().progress = now();
+    }
+
+    /// Since when, in seconds since the epoch, a port that was made at `created` waits with nothing to be seen of the agent's work. Many made at
+    /// once take their turns.
+    fn waits_since(&self, network: &DockerId, created: i64) -> i64 {
+        self.lines().get(network).map_or(created, |line| line.progress.max(created))
     }
 
     /// Leaves the cloud alone for a while; returns how long.
@@ -212,5 +229,25 @@ mod tests {
         assert!(rests.is_sorted() && rests[0] == FIRST_REST && rests[9] == LAST_REST, "{rests:?}");
         pool.worked(&network.id);
         assert_eq!(pool.rest(&network.id), FIRST_REST);
+    }
+
+    #[test]
+    fn ports_that_take_their_turns_with_the_agent_are_not_late() {
+        let network = Network::for_test('a');
+        let pool = PortPool::of(&State::default());
+        assert_eq!(pool.waits_since(&network.id, 100), 100);
+        pool.progressed(&network.id);
+        let seen = now();
+        assert!((seen - 1..=seen).contains(&pool.waits_since(&network.id, 100)), "others came before it");
+        assert_eq!(pool.waits_since(&network.id, seen + 5), seen + 5, "made after them");
+    }
+
+    #[test]
+    fn a_refusal_is_news_once() {
+        let (network, settings) = (Network::for_test('a'), PoolSettings::default());
+        let pool = PortPool::of(&State::default());
+        assert!(pool.refuse(&network, 30, &settings));
+        assert!(!pool.refuse(&network, 30, &settings));
+        assert!(pool.refuse(&network, 10, &settings));
     }
 }

@@ -21,7 +21,7 @@ const FIRST_LOOK: Duration = Duration::from_millis(100);
 const LAST_LOOK: Duration = Duration::from_secs(2);
 /// How often networks are looked at without a reason.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// How long, in seconds, a new port may take until it is ACTIVE.
+/// How long, in seconds, new ports may take until the next of them is ACTIVE.
 const PATIENCE: i64 = 60;
 /// Subnets of more addresses than this have room for any pool.
 const LARGE: u32 = 4096;
@@ -131,10 +131,12 @@ impl Core {
     /// False when there is more to do a little later.
     async fn tend_once(self: &Arc<Self>, network: &Network) -> Result<bool, Error> {
         let target = self.port_pool.target(network, &self.settings.port_pool);
-        let held: Vec<(bool, Uuid)> = self.state().pooled_on(&network.id).map(|port| (self.is_trusted(port), port.id)).collect();
+        let mut held: Vec<Port> = self.state().pooled_on(&network.id).cloned().collect();
         if held.len() > target {
-            let trusted = held.iter().filter(|(trusted, _)| *trusted);
-            let surplus: Vec<Uuid> = trusted.take(held.len() - target).map(|(_, port)| *port).collect();
+            // What is of use now goes last.
+            held.sort_by_key(|port| port.ready);
+            let trusted = held.iter().filter(|port| self.is_trusted(port));
+            let surplus: Vec<Uuid> = trusted.take(held.len() - target).map(|port| port.id).collect();
             self.give_back(&surplus).await?;
         } else if held.len() < target {
             let room = self.room(network, held.len()).await?;
@@ -254,18 +256,21 @@ impl Core {
             return self.plug_ahead(port).await;
         }
         if found.status == "ACTIVE" {
+            self.port_pool.progressed(&network.id);
             self.change_port(id, |_, mut port| {
                 port.ready = port.pooled;
                 Ok(vec![Entry::Port(port)])
             })
             .await?;
-        } else if now() - port.created > PATIENCE {
-            tracing::warn!(
-                network = %network.id, port = %id, status = found.status,
-                "a port made ahead was not ACTIVE after {PATIENCE} s, so that none are made on this network for a while; see that the Neutron \
-                 agent of this host is alive"
-            );
-            self.port_pool.refuse(network, 0, &self.settings.port_pool);
+        } else if now() - self.port_pool.waits_since(&network.id, port.created.max(self.started)) > PATIENCE {
+            let ready = self.state().pooled_on(&network.id).filter(|port| port.ready).count();
+            if self.port_pool.refuse(network, ready, &self.settings.port_pool) {
+                tracing::warn!(
+                    network = %network.id, port = %id, status = found.status, ready,
+                    "a port made ahead is not ACTIVE, and none came to be for {PATIENCE} s, so that no more are made on this network for a while; \
+                     see that the Neutron agent of this host is alive"
+                );
+            }
         }
         Ok(())
     }
