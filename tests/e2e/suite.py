@@ -242,6 +242,19 @@ def test_options_of_an_endpoint_choose_its_groups(m):
     m.neutron(f"security-groups/{group['id']}", "DELETE")
 
 
+def test_published_ports_are_exposed_and_not_forwarded(m):
+    """A container has an address of its own, which others reach; nothing on the host stands for it."""
+    m.create_network("n", *V4)
+    m.start("c1", "--publish", "8080:80")
+    m.start("c2")
+    address = m.inspect("c1")["IPAddress"]
+    m.docker("exec", "--detach", "c1", "sh", "-c", "while true; do echo hello | nc -l -p 80; done")
+    heard = ("docker", "exec", "c2", "sh", "-c", f"nc -w 2 {address} 80 < /dev/null | grep hello")
+    m.await_(lambda: not m.fails(*heard), "the published port answers at the container's address", 10)
+    connect = "import socket; socket.create_connection(('127.0.0.1', 8080), 2)"
+    check(m.fails("python3", "-c", connect), "somebody listens for the published port on the host")
+
+
 def test_an_operators_port_is_used_and_stays(m):
     network = m.neutron("networks", "POST", {"network": {"name": "theirs"}})["network"]
     subnet = {"network_id": network["id"], "ip_version": 4, "cidr": "10.9.0.0/24"}

@@ -184,6 +184,23 @@ async fn addresses_that_cannot_be_given_are_refused_without_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn addresses_of_another_ipam_driver_are_refused_with_the_remedy() {
+    let cloud = Cloud::start().await;
+    let before = cloud.objects().await;
+    let host = cloud.host("one");
+    let plugin = host.plugin(LONG);
+    let remedy = &["--ipam-driver kuryr"][..];
+    refused(plugin.call("NetworkDriver.CreateNetwork", network_body('a', "10.0.0.0/24", "10.0.0.1/24")).await, 400, remedy);
+    let pool = network(&plugin, 'b', "10.1.0.0/24", "10.1.0.1").await;
+    for interface in [json!(null), json!({})] {
+        let body = json!({"NetworkID": hex('b'), "EndpointID": hex('c'), "Interface": interface, "Options": {}});
+        refused(plugin.call("NetworkDriver.CreateEndpoint", body).await, 400, &["has no address", remedy[0]]);
+    }
+    remove(&plugin, 'b', &pool).await;
+    nothing_left(&cloud, &host, before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_range_that_overlaps_on_its_network_is_refused_in_neutrons_words() {
     let cloud = Cloud::start().await;
     let host = cloud.host("one");

@@ -7,6 +7,7 @@ mod bad_input;
 mod binding;
 mod cloud;
 mod collector;
+mod compat;
 mod controller_api;
 mod daemon;
 mod datapath;

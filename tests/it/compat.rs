@@ -1,0 +1,89 @@
+//! What docs/compat.md says is proven by a test is so: every test that it names is there.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+const PAGES: [&str; 2] = ["docs/compat.md", "docs/compat/faults.md"];
+
+fn repo() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The Rust files below a path, which may be a file itself.
+fn sources(path: PathBuf, found: &mut Vec<PathBuf>) {
+    if path.is_file() {
+        found.push(path);
+    } else if path.is_dir() {
+        fs::read_dir(path).unwrap().for_each(|entry| sources(entry.unwrap().path(), found));
+    }
+}
+
+/// Whether `file::name` is a test of tests/it, or `module::tests::name` one beside the code.
+fn is_rust_test(named: &str) -> bool {
+    let mut path: Vec<&str> = named.split("::").collect();
+    let name = path.pop().unwrap();
+    path.retain(|part| *part != "tests");
+    let mut files = Vec::new();
+    for root in ["tests/it", "src"] {
+        let at = repo().join(root).join(path.join("/"));
+        sources(at.with_extension("rs"), &mut files);
+        sources(at, &mut files);
+    }
+    let wanted = format!("fn {name}(");
+    files.iter().any(|file| fs::read_to_string(file).unwrap().contains(&wanted))
+}
+
+fn python_has(file: &str, function: &str) -> bool {
+    fs::read_to_string(repo().join(file)).is_ok_and(|text| text.contains(&format!("def {function}(")))
+}
+
+/// The names in a cell of the last column that are no test. What is not written as a name is not looked at.
+fn missing(cell: &str) -> Vec<String> {
+    let mut missing = Vec::new();
+    for named in cell.split('`').skip(1).step_by(2) {
+        let is_name = named.contains("::") && named.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_:".contains(&b));
+        if is_name && !is_rust_test(named) {
+            missing.push(named.to_owned());
+        }
+    }
+    let mut suite = "";
+    for item in cell.split([',', ';']).map(str::trim) {
+        let mut words = item.split(' ');
+        let first = words.next().unwrap_or_default();
+        let name = if ["e2e", "conformance"].contains(&first) {
+            suite = first;
+            words.next().unwrap_or_default()
+        } else {
+            first
+        };
+        let there = match (suite, name.split_once('.')) {
+            ("conformance", Some((file, case))) => python_has(&format!("tests/conformance/cases/{file}.py"), &format!("case_{case}")),
+            ("e2e", None) if first == "e2e" => {
+                ["suite", "engines"].iter().any(|file| python_has(&format!("tests/e2e/{file}.py"), &format!("test_{name}")))
+            }
+            _ => true,
+        };
+        if !there {
+            missing.push(item.to_owned());
+        }
+    }
+    missing
+}
+
+#[test]
+fn every_test_that_is_named_is_there() {
+    let mut wrong = Vec::new();
+    let mut rows = 0;
+    for page in PAGES {
+        let text = fs::read_to_string(repo().join(page)).unwrap();
+        for (number, line) in text.lines().enumerate().filter(|(_, line)| line.starts_with("| ")) {
+            rows += 1;
+            let cell = line.trim_end_matches([' ', '|']).rsplit(" | ").next().unwrap();
+            wrong.extend(missing(cell).into_iter().map(|name| format!("{page}:{}: {name}", number + 1)));
+        }
+    }
+    assert!(rows > 150 && wrong.is_empty(), "{rows} rows: {wrong:#?}");
+    assert_eq!(missing("`life::no_such_test`, e2e no_such_test, conformance ports.no_such_case").len(), 3);
+}
