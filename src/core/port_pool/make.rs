@@ -28,8 +28,13 @@ impl Core {
         let subnets = families(network, wanted.subnet);
         let body = self.port_body(network, &subnets, wanted);
         let made = match self.neutron.create::<openstack::Port>(&body).await {
-            // What waits to be given back may be all that is left.
-            Err(error) if error.is_conflict() && self.make_room(network, &error).await? => self.neutron.create(&body).await?,
+            Err(error) if error.is_conflict() => {
+                let _refused = self.port_pool.refused();
+                if !self.make_room(network, &error).await? {
+                    return Err(error.into());
+                }
+                self.neutron.create(&body).await?
+            }
             other => other?,
         };
         let port = self.granted_port(network, wanted.subnet, &made);
@@ -80,6 +85,7 @@ impl Core {
 
     /// Makes a port that nobody has asked for yet, and plugs it.
     pub(super) async fn make_ahead(&self, network: &Network) -> Result<(), Error> {
+        let _making = self.port_pool.making();
         let subnets = network.pooled_families();
         let Some(first) = subnets.first() else { return Ok(()) };
         let mut body = self.port_body(network, &subnets, &Wanted { subnet: first, ip: None, mac: None });
@@ -121,11 +127,14 @@ impl Core {
     }
 
     /// Gives back what is made ahead where that may help against a refusal, and waits for ports that are being removed; false when there were
-    /// none.
+    /// none. They may be all that is left, and so may those which are being made ahead right now.
     async fn make_room(&self, network: &Network, refusal: &openstack::Error) -> Result<bool, Error> {
         // A quota is all networks'. An address that is taken is not helped by others.
         let quota = refusal.kind() == "OverQuota";
         let full = matches!(refusal.kind(), "IpAddressGenerationFailure" | "NoIpsAvailable" | "NoMoreIps");
+        if quota || full {
+            self.port_pool.made().await;
+        }
         let pooled: Vec<Uuid> = {
             let state = self.state();
             let networks = state.networks_with_pooled().filter(|id| quota || (full && **id == network.id));

@@ -14,7 +14,10 @@ mod tend;
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -36,6 +39,9 @@ const LAST_REST: Duration = Duration::from_secs(120);
 #[derive(Debug, Default)]
 pub(super) struct PortPool {
     lines: Mutex<HashMap<DockerId, Line>>,
+    /// Ports being made ahead, and starts that were refused and wait for what those come to.
+    making: AtomicUsize,
+    refused: AtomicUsize,
     /// Told when a port was handed out, and when somebody has done with one that another may want.
     changed: Notify,
 }
@@ -65,7 +71,7 @@ impl PortPool {
             let starts = state.pooled_on(network).map(|_| now).collect();
             (network.clone(), Line { starts, ..Line::default() })
         };
-        Self { lines: Mutex::new(state.networks_with_pooled().map(line).collect()), changed: Notify::new() }
+        Self { lines: Mutex::new(state.networks_with_pooled().map(line).collect()), ..Self::default() }
     }
 
     fn lines(&self) -> MutexGuard<'_, HashMap<DockerId, Line>> {
@@ -137,6 +143,33 @@ impl PortPool {
         rests.filter(|until| *until > now).min().map(|until| until - now)
     }
 
+    /// Counts a port that is being made ahead, plugged and all.
+    fn making(&self) -> Counted<'_> {
+        Counted::new(self, &self.making)
+    }
+
+    /// Counts a start that the cloud has refused: nothing more is made ahead until it has its port.
+    fn refused(&self) -> Counted<'_> {
+        Counted::new(self, &self.refused)
+    }
+
+    fn is_short(&self) -> bool {
+        self.refused.load(Ordering::SeqCst) > 0
+    }
+
+    /// Waits until nothing is being made ahead.
+    async fn made(&self) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.making.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// Has the networks looked at now.
     pub fn look(&self) {
         self.changed.notify_waiters();
@@ -151,6 +184,26 @@ impl PortPool {
     /// Forgets a network that is gone.
     pub fn forget(&self, network: &DockerId) {
         self.lines().remove(network);
+    }
+}
+
+/// One of what is counted, for as long as this lives.
+struct Counted<'a> {
+    pool: &'a PortPool,
+    count: &'a AtomicUsize,
+}
+
+impl<'a> Counted<'a> {
+    fn new(pool: &'a PortPool, count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self { pool, count }
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::SeqCst);
+        self.pool.changed.notify_waiters();
     }
 }
 

@@ -28,6 +28,14 @@ const LARGE: u32 = 4096;
 /// How long the number of addresses that are in use on a subnet is believed.
 const ROOM_AGE: Duration = Duration::from_secs(60);
 
+/// What has become of ports that were to be made.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Made,
+    /// The cloud has no room for all of them.
+    Refused,
+}
+
 /// Takes the mark off a network that is looked after, whatever becomes of that.
 struct Tended<'a>(&'a Core, DockerId);
 
@@ -140,19 +148,22 @@ impl Core {
             self.give_back(&surplus).await?;
         } else if held.len() < target {
             let room = self.room(network, held.len()).await?;
-            self.make_many(network, target.min(room).saturating_sub(held.len())).await?;
+            if self.make_many(network, target.min(room).saturating_sub(held.len())).await? == Outcome::Refused {
+                // What is too much now goes at once.
+                return Ok(false);
+            }
         }
         self.check_in(network).await?;
         let state = self.state();
         Ok(state.pooled_on(&network.id).all(|port| port.ready))
     }
 
-    /// Makes some ports, a few at once.
-    async fn make_many(self: &Arc<Self>, network: &Network, count: usize) -> Result<(), Error> {
+    /// Makes some ports, a few at once; fewer where a start is short of one.
+    async fn make_many(self: &Arc<Self>, network: &Network, count: usize) -> Result<Outcome, Error> {
         let mut making = JoinSet::new();
         let (mut left, mut failure) = (count, None);
         while left > 0 || !making.is_empty() {
-            while failure.is_none() && left > 0 && making.len() < self.settings.port_pool.batch.max(1) {
+            while failure.is_none() && left > 0 && !self.port_pool.is_short() && making.len() < self.settings.port_pool.batch.max(1) {
                 let (core, network) = (self.clone(), network.clone());
                 making.spawn(as_urgent(Urgency::Ahead, async move { core.make_ahead(&network).await }));
                 left -= 1;
@@ -172,10 +183,10 @@ impl Core {
                 let held = self.state().pooled_on(&network.id).count();
                 tracing::warn!(network = %network.id, held, "makes no more ports ahead for now, and gives half of them back: {error}");
                 self.port_pool.refuse(network, held.div_ceil(2), &self.settings.port_pool);
-                Ok(())
+                Ok(Outcome::Refused)
             }
             Some(error) => Err(error),
-            None => Ok(()),
+            None => Ok(Outcome::Made),
         }
     }
 
