@@ -60,7 +60,7 @@ def wrong_password(_):
 def wrong_url(_):
     for url, *words in (
         ("http://172.16.1.115:5999/v3", "no connection to Keystone at http://172.16.1.115:5999/v3", "check that the address is right"),
-        ("http://172.16.1.115:9696/v3", "Keystone", "check"),
+        ("http://172.16.1.115:9696/v3", "Keystone", "auth_url"),
         ("http://172.16.1.200:5000/v3", "172.16.1.200", "check"),
         ("http://no-such-host:5000/v3", "no connection to Keystone at http://no-such-host:5000/v3", "check that the address is right"),
     ):
