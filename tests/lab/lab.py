@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import select
 import subprocess
 import time
 
@@ -103,11 +104,25 @@ def namespaces_of(process):
 
 
 def expect_gone(held):
-    """No process is left in the namespaces that the lab had, nor anything of it on the machine."""
+    """No process is left in the namespaces that the lab had, nor anything of it on the machine. An `nsenter` whose command went with its node
+    ends a moment later."""
     assert held, "the lab had no namespaces"
     alive = [process.name for process in pathlib.Path("/proc").iterdir() if process.name.isdigit() and held & namespaces_of(process.name)]
+    alive = [pid for pid in alive if not ends(int(pid))]
     assert not alive, f"`down` left processes in the lab's namespaces: {alive}"
     expect_clean_machine("after `down`")
+
+
+def ends(pid):
+    """Whether the process ends by itself within 10 s."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([process], [], [], 10)[0])
+    finally:
+        os.close(process)
 
 
 def logs():
