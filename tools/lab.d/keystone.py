@@ -59,11 +59,11 @@ def add_neutron(node):
     user = cloud.find_or_create("users", "user", {"name": "neutron", "domain_id": "default", "password": PASSWORD})
     role = cloud.find_or_create("roles", "role", {"name": "admin"})
     cloud.call("PUT", f"{KEYSTONE}/projects/{project['id']}/users/{user['id']}/roles/{role['id']}")
-    # Later Neutrons take a binding profile, as Zun writes it, from accounts with this role only.
+    # Later Neutrons take a binding profile, as Zun writes it, from accounts with the role service only, which the Keystones of their time have.
     [admins] = cloud.call("GET", f"{KEYSTONE}/projects?name=admin")["projects"]
     [admin] = cloud.call("GET", f"{KEYSTONE}/users?name=admin")["users"]
-    serves = cloud.find_or_create("roles", "role", {"name": "service"})
-    cloud.call("PUT", f"{KEYSTONE}/projects/{admins['id']}/users/{admin['id']}/roles/{serves['id']}")
+    for serves in cloud.call("GET", f"{KEYSTONE}/roles?name=service")["roles"]:
+        cloud.call("PUT", f"{KEYSTONE}/projects/{admins['id']}/users/{admin['id']}/roles/{serves['id']}")
     service = cloud.find_or_create("services", "service", {"name": "neutron", "type": "network"})
     for interface in ("public", "internal", "admin"):
         endpoint = {"service_id": service["id"], "region_id": REGION, "interface": interface, "url": NEUTRON}
