@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use serde_json::{Value, json};
+use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
 use super::{
@@ -122,6 +123,12 @@ impl Core {
     /// Deletes a network if this host knows it.
     pub(super) async fn delete_known_network(&self, network: &DockerId) -> bool {
         let _turn = self.turns.take(format!("network {network}")).await;
+        // Each of its pools is either released by now, or its release sees that the network is gone.
+        let pools: BTreeSet<Uuid> = {
+            let state = self.state();
+            state.pools.values().filter(|pool| pool.network.as_ref() == Some(network)).map(|pool| pool.id).collect()
+        };
+        let _releases = self.turns_of_pools(pools).await;
         let entries = {
             let state = self.state();
             let Some(network) = state.networks.get(network).cloned() else { return false };
@@ -144,6 +151,15 @@ impl Core {
         };
         self.commit_at_any_rate(entries).await;
         true
+    }
+
+    /// The turns of several pools, in an order that is the same for all who take them.
+    async fn turns_of_pools(&self, pools: BTreeSet<Uuid>) -> Vec<OwnedMutexGuard<()>> {
+        let mut turns = Vec::new();
+        for pool in pools {
+            turns.push(self.turns.take(format!("pool {pool}")).await);
+        }
+        turns
     }
 
     /// The network of Neutron that the options name, themselves or by a subnet, and in `ranges` those of its subnets that are meant.
@@ -242,10 +258,7 @@ impl Core {
                 self.neutron.add_router_interface(router, subnet.id).await?;
             }
         }
-        let mut turns = Vec::new();
-        for range in &ranges {
-            turns.push(self.turns.take(format!("pool {}", range.pool.id)).await);
-        }
+        let _turns = self.turns_of_pools(ranges.iter().map(|range| range.pool.id).collect()).await;
         let mut entries = vec![Entry::Network(network.clone()), self.promise(Work::TagNetwork(Box::new(network.clone())))];
         entries.extend(seek.map(Entry::NoTask));
         for Range { pool, .. } in ranges {

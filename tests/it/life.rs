@@ -339,3 +339,21 @@ async fn an_unplugging_that_comes_late_leaves_a_newer_link_alone() {
     stop.send_replace(true);
     backlog.await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pools_that_are_given_back_beside_their_network_leave_nothing() {
+    let cloud = Cloud::start().await;
+    let before = cloud.objects().await;
+    let host = cloud.host("one");
+    for round in 0..50 {
+        let pools = host.network(&id('a'), &["10.0.0.0/24"]).await;
+        // As after a loss of the journal, when releases are understood late.
+        let (releasing, deleting, pool) = (host.core.clone(), host.core.clone(), pools[0].id.to_string());
+        let released = tokio::spawn(async move { releasing.release_pool(&pool).await });
+        let deleted = tokio::spawn(async move { deleting.delete_network(&id('a')).await });
+        released.await.unwrap().unwrap();
+        deleted.await.unwrap().unwrap();
+        host.core.backlog_settled().await;
+        assert_eq!((cloud.objects().await, host.left()), (before, 0), "round {round}");
+    }
+}
