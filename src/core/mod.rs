@@ -8,6 +8,7 @@
 
 mod address;
 mod adopt;
+mod allocation;
 mod backlog;
 mod claim;
 mod collector;
