@@ -27,10 +27,12 @@ impl Core {
     pub(in super::super) async fn obtain_port(&self, network: &Network, wanted: &Wanted<'_>) -> Result<Port, Error> {
         let subnets = families(network, wanted.subnet);
         let body = self.port_body(network, &subnets, wanted);
+        // It may have left by the time that we read the refusal.
+        let leaving = self.removes_ports();
         let made = match self.neutron.create::<openstack::Port>(&body).await {
             Err(error) if error.is_conflict() => {
                 let _refused = self.port_pool.refused();
-                if !self.make_room(network, &error).await? {
+                if !self.make_room(network, &error).await? && !leaving {
                     return Err(error.into());
                 }
                 self.neutron.create(&body).await?
@@ -141,7 +143,11 @@ impl Core {
             networks.flat_map(|id| state.pooled_on(id)).filter(|port| self.is_trusted(port)).map(|port| port.id).collect()
         };
         self.give_back(&pooled).await?;
-        Ok(self.removals_settled(network, quota).await)
+        Ok(self.removals_settled(network, quota).await || !pooled.is_empty())
+    }
+
+    fn removes_ports(&self) -> bool {
+        self.state().tasks.values().any(|task| matches!(task.work, Work::RetirePort(_)))
     }
 
     /// Waits for ports of this network, or of all, that are being removed; false when there were none.
