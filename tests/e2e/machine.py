@@ -238,8 +238,9 @@ class Machine:
             self.remove(*containers)
         networks = self.docker("network", "ls", "--filter", "driver=kuryr", "--quiet").split()
         for network in networks:
-            # The engine answers for a container that is gone, and counts its endpoint down a moment later without a word.
-            self.await_(lambda: not self.fails("docker", "network", "rm", network), "the engine lets its network go")
+            # The engine answers for a container that is gone, and counts its endpoint down later without a word: a call to its plugin that broke
+            # is repeated for up to half a minute.
+            self.await_(lambda: not self.fails("docker", "network", "rm", network), "the engine lets its network go", 60)
         self.expect_nothing_left()
         self.await_(lambda: not self.rows("journal.db", "SELECT kind, id FROM record"), "the journal is empty", 30)
         self.await_(lambda: self.made_in_neutron() == self.at_first, "Neutron holds what it held before", 30)

@@ -399,8 +399,9 @@ def test_a_full_disk_refuses_starts_and_no_stop(m):
 
 @contextlib.contextmanager
 def small_disk(m):
-    """Puts kuryr's state on a disk of its own for a while."""
-    m.kill_kuryr()
+    """Puts kuryr's state on a disk of its own for a while. The daemon ends in order before, or its write-ahead log would be there with room in it."""
+    m.signal_kuryr("TERM")
+    check(m.daemon.wait(30) == 0, f"ended with {m.daemon.returncode}")
     m.run("sh", "-c", "cp -a /var/lib/kuryr /run/kept && mount -t tmpfs -o size=12m,mode=700 tmpfs /var/lib/kuryr && mv /run/kept/* /var/lib/kuryr")
     m.start_kuryr()
     yield
