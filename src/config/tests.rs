@@ -62,6 +62,15 @@ fn the_environment_wins_over_files_and_old_names_count() {
 }
 
 #[test]
+fn a_value_may_name_other_options() {
+    let text = "[DEFAULT]\nbindir = $pybasedir/b\n[neutron]\nusername = u\nproject_name = of-$username\n[kuryr]\nstate_path = $DEFAULT.bindir/s\n\
+                socket = ${bindir}/k.sock\n";
+    let config = load_with(text, &[]).unwrap();
+    assert_eq!(config.auth.project_name.as_deref(), Some("of-u"));
+    assert_eq!((config.state_path, config.socket), ("/usr/b/s".into(), "/usr/b/k.sock".into()));
+}
+
+#[test]
 fn later_files_win() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path().join("d");

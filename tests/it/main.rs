@@ -8,6 +8,7 @@ mod binding;
 mod cloud;
 mod collector;
 mod compat;
+mod configuration;
 mod controller_api;
 mod daemon;
 mod datapath;
