@@ -125,8 +125,7 @@ def test_dockerd_starts_without_its_plugin(m):
     m.start("c1", "--restart", "always")
     m.start("c2")
     m.end_dockerd()
-    m.signal_kuryr("TERM")
-    m.daemon.wait(30)
+    m.end_kuryr()
     m.start_dockerd()
     m.start_kuryr()
     for name in {"c1", "c2"} - running(m):

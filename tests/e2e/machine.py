@@ -39,8 +39,11 @@ def of_the_network(port):
 class Machine:
     """A node of this name. `engine` is a version of tools/lab's Docker engines; without one it is the machine's own."""
 
+    SERVE = ["serve", "--embedded"]
+
     def __init__(self, name, engine=None):
         self.name = name
+        self.serve = self.SERVE
         self.daemon = None
         self.log = pathlib.Path(f"/var/tmp/kuryr-node.{name}/kuryr.log")
         self.environment = dict(os.environ)
@@ -109,7 +112,7 @@ class Machine:
 
     def start_kuryr(self):
         with open(self.log, "a") as log:
-            self.daemon = subprocess.Popen(self.command(BINARY, "serve", "--embedded"), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.daemon = subprocess.Popen(self.command(BINARY, *self.serve), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.await_(lambda: self.answers(), "kuryr answers on its socket", 20)
 
     def answers(self):
@@ -122,13 +125,22 @@ class Machine:
             return False
 
     def kill_kuryr(self):
-        """kill -9. `node run` becomes the daemon's parent, so it is the daemon's own process that has to go."""
+        """kill -9."""
         self.signal_kuryr("KILL")
         self.daemon.wait(10)
 
+    def end_kuryr(self):
+        self.signal_kuryr("TERM")
+        check(self.daemon.wait(60) == 0, f"kuryr ended with {self.daemon.returncode}")
+
     def signal_kuryr(self, signal):
-        children = pathlib.Path(f"/proc/{self.daemon.pid}/task/{self.daemon.pid}/children").read_text().split()
-        for pid in children or [str(self.daemon.pid)]:
+        self.signal(self.daemon, signal)
+
+    @staticmethod
+    def signal(process, signal):
+        """`node run` becomes the parent of what it runs, and that is to hear it."""
+        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        for pid in children or [str(process.pid)]:
             subprocess.run(["kill", f"-{signal}", pid], check=False)
 
     def restart_kuryr(self):

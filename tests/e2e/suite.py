@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""kuryr beside a real dockerd: one function for each promise, here and in engines.py. See --help."""
+"""kuryr beside a real dockerd: one function for each promise, here, in engines.py and in outages.py. See --help."""
 
 import argparse
 import concurrent.futures
@@ -12,12 +12,13 @@ import time
 import traceback
 
 import engines
+import outages
 import places
 from machine import BINARY, V4, V6, Failed, Machine, check
 
 
 # What goes wrong once in many times; the way of a single one is in other tests.
-REPEATED = ("test_200_in_a_row_leave_nothing", "test_50_in_parallel_leave_nothing")
+REPEATED = ("test_200_in_a_row_leave_nothing", "test_50_in_parallel_leave_nothing", *(name for name in vars(outages) if name.startswith("test_")))
 
 
 def expect_refused(m, words, action):
@@ -400,8 +401,7 @@ def test_a_full_disk_refuses_starts_and_no_stop(m):
 @contextlib.contextmanager
 def small_disk(m):
     """Puts kuryr's state on a disk of its own for a while. The daemon ends in order before, or its write-ahead log would be there with room in it."""
-    m.signal_kuryr("TERM")
-    check(m.daemon.wait(30) == 0, f"ended with {m.daemon.returncode}")
+    m.end_kuryr()
     m.run("sh", "-c", "cp -a /var/lib/kuryr /run/kept && mount -t tmpfs -o size=12m,mode=700 tmpfs /var/lib/kuryr && mv /run/kept/* /var/lib/kuryr")
     m.start_kuryr()
     yield
@@ -418,10 +418,8 @@ def test_flushed_firewall_is_healed(m):
 
 
 def test_sigterm_ends_cleanly(m):
-    m.signal_kuryr("TERM")
-    code = m.daemon.wait(30)
+    m.end_kuryr()
     m.start_kuryr()
-    check(code == 0, f"ended with {code}")
 
 
 def test_second_daemon_is_refused(m):
@@ -467,7 +465,7 @@ def arguments():
 
 
 def chosen(given, machine):
-    tests = {name: test for name, test in {**globals(), **vars(engines)}.items() if name.startswith("test_")}
+    tests = {name: test for name, test in {**globals(), **vars(engines), **vars(outages)}.items() if name.startswith("test_")}
     for name, test in tests.items():
         if any(word in name for word in given.words or [""]):
             since = getattr(test, "since", (0,))
