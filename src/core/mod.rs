@@ -45,7 +45,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tokio::sync::{Notify, OnceCell, RwLock, Semaphore};
+use tokio::sync::{Notify, RwLock, Semaphore};
 use uuid::Uuid;
 
 pub use self::{
@@ -127,7 +127,8 @@ pub struct Core {
     writing: RwLock<()>,
     /// Records that the journal could not take and that memory alone has, by kind and id.
     unwritten: Mutex<BTreeSet<Key>>,
-    external_network: OnceCell<Uuid>,
+    /// The id of `[kuryr] external_network` as it was last found.
+    external_network: Mutex<Option<Uuid>>,
     /// Aliases of the API extensions that Neutron was last seen to have; none as long as it has not told.
     extensions: Mutex<Option<BTreeSet<String>>>,
     /// Neutron ports in Open vSwitch that nothing is behind, with the time at which that was first seen.
@@ -164,7 +165,7 @@ impl Core {
             port_pool,
             writing: RwLock::default(),
             unwritten: Mutex::default(),
-            external_network: OnceCell::new(),
+            external_network: Mutex::default(),
             extensions: Mutex::default(),
             dead_ports: Mutex::default(),
             findings: Findings::default(),

@@ -1,6 +1,6 @@
 //! NetworkDriver.CreateNetwork and DeleteNetwork.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr, sync::PoisonError};
 
 use serde_json::{Value, json};
 use tokio::sync::OwnedMutexGuard;
@@ -377,10 +377,25 @@ impl Core {
 
     /// A router of the network's own, so that it reaches the outside and no other network reaches it; none where that is not wanted.
     async fn make_router(&self, network: &Network) -> Result<Option<Uuid>, Error> {
-        let Some(external) = self.settings.external_network.as_ref().filter(|_| !network.internal && !network.joined) else {
+        let Some(wanted) = self.settings.external_network.as_ref().filter(|_| !network.internal && !network.joined) else {
             return Ok(None);
         };
-        let external = self.external_network(external).await?;
+        let known = *self.external_network.lock().unwrap_or_else(PoisonError::into_inner);
+        let external = match known {
+            Some(id) => id,
+            None => self.find_external_network(wanted).await?,
+        };
+        match self.make_router_to(external, network).await {
+            // It was there when it was looked up; another may have its name by now.
+            Err(error) if known.is_some() && error.is_not_found() => {
+                let external = self.find_external_network(wanted).await?;
+                Ok(Some(self.make_router_to(external, network).await?))
+            }
+            outcome => Ok(Some(outcome?)),
+        }
+    }
+
+    async fn make_router_to(&self, external: Uuid, network: &Network) -> Result<Uuid, openstack::Error> {
         let name = naming::router_name(naming::name_start(&network.id));
         let body = json!({
             "name": name,
@@ -388,22 +403,21 @@ impl Core {
             "external_gateway_info": {"network_id": external},
         });
         let router = self.create_or_seek::<Router>(&body, || Made::Router(name.clone())).await?;
-        Ok(Some(router.id))
+        Ok(router.id)
     }
 
-    async fn external_network(&self, wanted: &str) -> Result<Uuid, Error> {
-        let found = self.external_network.get_or_try_init(|| async {
-            let key = if Uuid::parse_str(wanted).is_ok() { "id" } else { "name" };
-            let networks = self.neutron.list::<openstack::Network>(&[(key, wanted), ("router:external", "True")]).await?;
-            match networks.as_slice() {
-                [network] => Ok(network.id),
-                _ => Err(Error::Invalid(format!(
-                    "[kuryr] external_network is '{wanted}', and Neutron has {} external networks of that {key}; name one by its id",
-                    networks.len()
-                ))),
-            }
-        });
-        found.await.copied()
+    /// The external network of this id or name, which is kept for the networks to come.
+    async fn find_external_network(&self, wanted: &str) -> Result<Uuid, Error> {
+        let key = if Uuid::parse_str(wanted).is_ok() { "id" } else { "name" };
+        let networks = self.neutron.list::<openstack::Network>(&[(key, wanted), ("router:external", "True")]).await?;
+        let [network] = networks.as_slice() else {
+            return Err(Error::Invalid(format!(
+                "[kuryr] external_network is '{wanted}', and Neutron has {} external networks of that {key}; name one by its id",
+                networks.len()
+            )));
+        };
+        *self.external_network.lock().unwrap_or_else(PoisonError::into_inner) = Some(network.id);
+        Ok(network.id)
     }
 }
 

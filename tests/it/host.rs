@@ -69,6 +69,8 @@ struct Front {
     controller: axum::Router,
     trunks: Arc<Trunks>,
     trouble: Arc<Mutex<Vec<Ambush>>>,
+    /// Method, path and query of every request.
+    asked: Arc<Mutex<Vec<String>>>,
     mended: watch::Sender<u64>,
     held: watch::Sender<usize>,
 }
@@ -77,6 +79,7 @@ async fn serve(State(mut front): State<Front>, request: Request) -> Response {
     let mut mended = front.mended.subscribe();
     mended.mark_unchanged();
     let (method, path) = (request.method().as_str(), request.uri().path());
+    front.asked.lock().unwrap().push(format!("{method} {}", request.uri()));
     let ambushed = |ambush: &&Ambush| ambush.method == method && path.contains(ambush.path);
     let trouble = front.trouble.lock().unwrap().iter().find(ambushed).map(|ambush| ambush.trouble.clone());
     match trouble {
@@ -121,6 +124,7 @@ impl Cloud {
             controller: controller.router(),
             trunks: trunks.clone(),
             trouble: Arc::default(),
+            asked: Arc::default(),
             mended: watch::Sender::new(0),
             held: watch::Sender::new(0),
         };
@@ -149,6 +153,11 @@ impl Cloud {
     /// Until as many answers as this have been held back.
     pub async fn held(&self, times: usize) {
         self.front.held.subscribe().wait_for(|held| *held >= times).await.unwrap();
+    }
+
+    /// Method, path and query of every request so far.
+    pub fn asked(&self) -> Vec<String> {
+        self.front.asked.lock().unwrap().clone()
     }
 
     /// How many objects of any kind kuryr can leave behind there are.

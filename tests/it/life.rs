@@ -9,9 +9,9 @@ use kuryr::{
     },
     journal::Journal,
     netlink::Socket,
-    openstack::{Network, Subnet, SubnetPool},
+    openstack::{Network, Port, Subnet, SubnetPool},
 };
-
+use serde_json::json;
 use tokio::sync::watch;
 
 use crate::host::{Cloud, Plan, Trouble, core_settings, endpoint, id, now, taps};
@@ -172,7 +172,7 @@ async fn a_second_port_that_is_gone_already_stops_no_endpoint() {
     let ports = cloud.ports().await;
     assert_eq!(ports.len(), 2);
     let second = ports.iter().find(|port| port.fixed_ips.iter().any(|fixed| fixed.ip_address == v6.addr())).unwrap();
-    cloud.neutron.delete::<kuryr::openstack::Port>(second.id).await.unwrap();
+    cloud.neutron.delete::<Port>(second.id).await.unwrap();
     host.core.create_endpoint(endpoint(&id('a'), &id('b'), Some(v4), Some(v6))).await.unwrap();
     let ports = cloud.ports().await;
     let held: BTreeSet<IpAddr> = ports.iter().flat_map(|port| &port.fixed_ips).map(|fixed| fixed.ip_address).collect();
@@ -308,6 +308,63 @@ async fn networks_cost_few_calls() {
         assert_eq!(total(), removed, "{:?}", cloud.controller.calls());
         assert_eq!(host.left(), 0);
     }
+}
+
+/// kuryr-libnetwork asks the whole cloud for subnets of a range and for ports of an address, at every start and stop. Here only the gateway of a
+/// range is looked for so, when nobody names it.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_subnet_and_no_port_is_looked_for_in_the_whole_cloud() {
+    let cloud = Cloud::start().await;
+    let host = cloud.host("one");
+    let theirs: Network = cloud.neutron.create(&json!({"name": "theirs"})).await.unwrap();
+    let body = json!({"network_id": theirs.id, "cidr": "10.0.1.0/24", "ip_version": 4});
+    let subnet: Subnet = cloud.neutron.create(&body).await.unwrap();
+    let body = json!({"network_id": theirs.id, "fixed_ips": [{"subnet_id": subnet.id, "ip_address": "10.0.1.88"}]});
+    let _: Port = cloud.neutron.create(&body).await.unwrap();
+    let named = theirs.id.to_string();
+    for (range, ip, options) in
+        [("10.0.0.0/24", None, vec![]), ("10.0.1.0/24", Some("10.0.1.88"), vec![("neutron.net.uuid", named.as_str())])]
+    {
+        let gateway = range.replace("0/24", "1");
+        let plan = Plan { ranges: &[range], gateway: Some(&gateway), options: &options, outside: true, ..Plan::default() };
+        let pools = host.create(&id('a'), &plan).await.unwrap();
+        let address = host.address(&pools[0], ip).await.unwrap();
+        host.core.create_endpoint(endpoint(&id('a'), &id('b'), Some(address), None)).await.unwrap();
+        host.join(&id('a'), &id('b')).await.unwrap();
+        host.remove_container(&id('a'), &id('b'), &pools[0], address).await;
+        host.remove(&id('a'), &pools).await;
+    }
+    let holds = |text: &str, parts: &[&str]| parts.iter().any(|part| text.contains(part));
+    let lists: Vec<_> =
+        cloud.asked().into_iter().filter(|asked| holds(asked, &["GET"]) && holds(asked, &["/subnets?", "/ports?"])).collect();
+    let wide: Vec<_> =
+        lists.iter().filter(|asked| !holds(asked, &["network_id=", "subnet_id%3D", "subnetpool_id=", "tags-any="])).collect();
+    assert!(lists.len() > 2 && wide.is_empty(), "{lists:#?}");
+}
+
+/// The id behind `[kuryr] external_network` is kept from network to network, and no longer than Neutron has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_external_network_that_is_made_anew_is_found_again() {
+    let cloud = Cloud::start().await;
+    let led = kuryr::core::Settings { external_network: Some("outside".into()), ..core_settings() };
+    let host = cloud.host_with("one", cloud.client(), led);
+    for (network, range) in [('a', "10.0.0.0/24"), ('b', "10.0.1.0/24")] {
+        let external: Network = cloud.neutron.create(&json!({"name": "outside", "router:external": true})).await.unwrap();
+        let body = json!({"network_id": external.id, "cidr": "198.51.100.0/24", "ip_version": 4, "enable_dhcp": false});
+        let _: Subnet = cloud.neutron.create(&body).await.unwrap();
+        let pools = host.create(&id(network), &Plan { ranges: &[range], outside: true, ..Plan::default() }).await.unwrap();
+        let gateways = cloud.neutron.list::<Port>(&[("network_id", &external.id.to_string())]).await.unwrap();
+        assert_eq!(gateways.len(), 1, "{network}: no router leads to the network that Neutron has now");
+        host.remove(&id(network), &pools).await;
+        cloud.neutron.delete::<Network>(external.id).await.unwrap();
+    }
+    // None is there to be found again, and nothing stays of the network that was to be led there.
+    let before = cloud.objects().await;
+    let plan = Plan { ranges: &["10.0.2.0/24"], outside: true, ..Plan::default() };
+    let error = host.create(&id('c'), &plan).await.unwrap_err().to_string();
+    assert!(error.contains("[kuryr] external_network is 'outside'") && error.contains("has 0 external networks"), "{error}");
+    host.core.backlog_settled().await;
+    assert_eq!((cloud.objects().await, host.left()), (before, 0));
 }
 
 /// Containers that are restarted keep their addresses and with them their ports. What is left to do for the old endpoint may be done late, when
