@@ -5,7 +5,7 @@ use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use nix::sys::signal::Signal;
@@ -31,8 +31,13 @@ fn listening() -> usize {
 }
 
 /// A daemon for a cloud at `address`.
-fn beside(state: &std::path::Path, address: &str) -> Daemon {
-    let environment = [
+fn beside(state: &Path, address: &str) -> Daemon {
+    beside_with(state, address, &[])
+}
+
+/// The same with further variables in its environment.
+fn beside_with(state: &Path, address: &str, further: &[(&'static str, String)]) -> Daemon {
+    let mut environment = vec![
         ("OS_NEUTRON__AUTH_URL", format!("http://{address}/v3")),
         ("OS_NEUTRON__AUTH_TYPE", "password".to_owned()),
         ("OS_NEUTRON__USERNAME", "u".to_owned()),
@@ -40,6 +45,7 @@ fn beside(state: &std::path::Path, address: &str) -> Daemon {
         ("OS_NEUTRON__PROJECT_NAME", "p".to_owned()),
         ("OS_KURYR__REQUEST_TIMEOUT", "2".to_owned()),
     ];
+    environment.extend_from_slice(further);
     let mut daemon = Daemon::start(state, &[], &environment);
     daemon.logs("ready");
     daemon
@@ -72,6 +78,33 @@ fn activation_and_capabilities_need_no_cloud() {
     let answer = ask(&mut UnixStream::connect(SOCKET).unwrap(), REQUEST_POOL.0, REQUEST_POOL.1);
     assert!(answer.starts_with("HTTP/1.1 500") && answer.contains("127.0.0.1:1"), "{answer}");
     daemon.end();
+}
+
+/// Of a fault there is one sentence in the log and none of the program's insides, whatever goes wrong.
+#[test]
+fn a_fault_is_a_line_of_the_log() {
+    let (folder, state) = state();
+    let log = folder.path().join("kuryr.log");
+    let further = [("OS_DEFAULT__LOG_FILE", log.to_str().unwrap().to_owned()), ("OS_DEFAULT__USE_STDERR", "True".to_owned())];
+    let daemon = beside_with(&state, "127.0.0.1:1", &further);
+    let faults = [
+        ("POST /NetworkDriver.CreateNetwork", "{", 400),
+        ("POST /NetworkDriver.CreateNetwork", r#"{"NetworkID": "x"}"#, 400),
+        ("POST /IpamDriver.RequestPool", r#"{"AddressSpace": "x", "Pool": "10.0.0.7/24", "V6": false}"#, 400),
+        ("POST /NetworkDriver.Dance", "{}", 404),
+        (REQUEST_POOL.0, REQUEST_POOL.1, 500),
+    ];
+    for (call, body, status) in faults {
+        let answer = ask(&mut UnixStream::connect(SOCKET).unwrap(), call, body);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{call}: {answer}");
+    }
+    daemon.end();
+    let written = fs::read_to_string(log).unwrap();
+    let told = |line: &str| line.split(' ').nth(4).is_some_and(|_| line.contains(" [-] ") && line.starts_with("20"));
+    let others: Vec<_> = written.lines().filter(|line| !told(line)).collect();
+    assert!(others.is_empty(), "{others:#?}");
+    let refusals = written.lines().filter(|line| line.contains("Driver.")).count();
+    assert_eq!(refusals, faults.len(), "{written}");
 }
 
 #[test]
