@@ -12,6 +12,7 @@ import secrets
 CONTENT_TYPE = "application/vnd.docker.plugins.v1.2+json"
 MAC_OPTION = "com.docker.network.endpoint.macaddress"
 EXPOSED_OPTION = "com.docker.network.endpoint.exposedports"
+PUBLISHED_OPTION = "com.docker.network.portmap"
 GATEWAY = {"RequestAddressType": "com.docker.network.gateway"}
 
 
@@ -164,10 +165,19 @@ def bare(address):
 class Endpoint:
     """One container on one network: `docker run` and `docker rm`, without the container."""
 
-    def __init__(self, network, ip="", ip6="", mac="", exposed=(), endpoint_id=None, sandbox=None, driver_options=None):
+    def __init__(self, network, ip="", ip6="", mac="", exposed=(), published=(), endpoint_id=None, sandbox=None, driver_options=None):
+        """`exposed` are pairs of protocol and port, `published` triples with the host's port behind them."""
         self.network, self.engine = network, network.engine
         self.wanted = {False: ip, True: ip6}
-        self.wanted_mac, self.exposed = mac, [{"Proto": proto, "Port": port} for proto, port in exposed]
+        self.wanted_mac = mac
+        # Whatever is published is exposed as well.
+        opened = [*exposed, *((proto, port) for proto, port, _ in published)]
+        self.ports = {
+            EXPOSED_OPTION: [{"Proto": proto, "Port": port} for proto, port in opened],
+            PUBLISHED_OPTION: [
+                {"Proto": proto, "IP": "", "Port": port, "HostIP": "", "HostPort": outside, "HostPortEnd": outside} for proto, port, outside in published
+            ],
+        }
         self.driver_options = driver_options or {}
         self.id = endpoint_id or new_id()
         self.sandbox = sandbox or f"/var/run/docker/netns/{secrets.token_hex(6)}"
@@ -200,7 +210,7 @@ class Endpoint:
     def creation(self):
         """The body of CreateEndpoint."""
         address = {v6: held for v6, (_, held) in self.addresses.items()}
-        options = {EXPOSED_OPTION: self.exposed, "com.docker.network.portmap": [], **self.driver_options}
+        options = {**self.ports, **self.driver_options}
         if self.wanted_mac:
             options[MAC_OPTION] = base64.b64encode(bytes.fromhex(self.wanted_mac.replace(":", ""))).decode()
         interface = {"Address": address.get(False, ""), "AddressIPv6": address.get(True, ""), "MacAddress": self.mac}
@@ -216,9 +226,8 @@ class Endpoint:
         self.mac = asked["Interface"]["MacAddress"] or changed.get("MacAddress", "")
 
     def join(self):
-        options = {EXPOSED_OPTION: self.exposed, "com.docker.network.portmap": []}
-        self.joined = self.engine.call("NetworkDriver.Join", {**self.ids(), "SandboxKey": self.sandbox, "Options": options})
-        self.tell(True, "NetworkDriver.ProgramExternalConnectivity", Options=options)
+        self.joined = self.engine.call("NetworkDriver.Join", {**self.ids(), "SandboxKey": self.sandbox, "Options": self.ports})
+        self.tell(True, "NetworkDriver.ProgramExternalConnectivity", Options=self.ports)
         self.tell(True, "NetworkDriver.EndpointOperInfo")
 
     def stop(self, strict=True):

@@ -20,6 +20,7 @@ PYTHON_FAULTS = {
     "networks.equal_ranges_on_two_networks": "both use one subnet pool, in which Neutron lets no ranges overlap",
     "networks.foreign_subnet_of_an_equal_range": "any subnet with the range is taken for the network's own",
     "networks.default_pool": "the whole first prefix is granted, no gateway is found, and ReleasePool deletes the operator's pool",
+    "networks.mtu": "the engine's option is not looked at",
     "networks.failed_network_leaves_nothing": "nothing is taken back when the subnet is refused",
     # Addresses and endpoints
     "addresses.address_in_use_is_refused": "a running container's port is adopted, and the engine's undoing then deletes it",
@@ -33,6 +34,7 @@ PYTHON_FAULTS = {
     "endpoints.exposed_ports": "the port is looked for by a name that it has not had since 3.0",
     "endpoints.exposed_ports_of_both_families": "a container with both families does not start",
     "endpoints.exposed_ports_without_a_revoke": "as for exposed_ports",
+    "endpoints.published_ports": "-p is not looked at, and the port not exposed, as before",
     # What the operator made
     "existing.subnets_of_both_families": "a container with both families does not start",
     "existing.pool_of_several_prefixes": "only a range that is the pool's first prefix comes from the pool",
@@ -40,8 +42,10 @@ PYTHON_FAULTS = {
     "ports.port_by_id": "as before",
     "ports.quality_of_service": "as before",
     "ports.dns_name": "as before",
+    "ports.port_with_several_addresses_of_a_family": "an address on a subnet that the container is not on fails the start",
     "ports.port_of_another_project": "its device and MAC are not put back: device_id goes only with ports whose name begins with it",
     "existing.sixty_docker_networks_on_one_network": "tags beyond the fifty are lost; the first network that goes takes the pool from the others",
+    "zun.network_is_removed_on_one_host": "the subnet pool goes with the first user, and the other host gives out no address",
     "zun.port_is_deleted_first": "DeleteEndpoint looks for the port and fails without it",
     "zun.unconfirmed_container_leaves_the_port": "whatever port has the address is adopted, and taken from its host",
     "existing.subnet_is_added_to_a_network": "Neutron wants all subnets of a network from one pool, or all without",

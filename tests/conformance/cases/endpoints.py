@@ -211,6 +211,17 @@ def case_exposed_ports_without_a_revoke(world):
     world.eventually(lambda: not world.neutron.list("security_group", name=group), "the group is gone")
 
 
+def case_published_ports(world):
+    """`-p`: the port is open at the container's own address, and the host's port is nobody's."""
+    network = world.network()
+    outside = 18080 + world.number
+    endpoint = world.start(network, published=[(6, 80, outside)])
+    connect = f"import socket; socket.create_connection(('127.0.0.1', {outside}), 2)"
+    check(not world.node.succeeds("python3", "-c", connect), "somebody listens for the published port on the host")
+    group = f"{world.port(endpoint)['id']}-exposed_ports"
+    world.eventually(lambda: opened(world, group) == {("tcp", 80, 80)}, "the published port is open")
+
+
 def opened(world, group, family="IPv4"):
     """Protocol and ports that the groups of this name let in by a family."""
     rules = [rule for found in world.neutron.list("security_group", name=group) for rule in found["security_group_rules"]]

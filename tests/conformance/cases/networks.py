@@ -100,6 +100,14 @@ def case_shared(world):
     world.remove(network)
 
 
+def case_mtu(world):
+    """The engine's own option for the frames of a network."""
+    network = world.network(options={"com.docker.network.driver.mtu": "1300"})
+    inner = world.start(network).joined["InterfaceName"]["SrcName"]
+    seen = (world.neutron_network(network)["mtu"], world.node.links()[inner]["mtu"])
+    check(seen == (1300, 1300), f"network and link have an MTU of {seen}")
+
+
 def case_creation_twice(world):
     """The engine repeats a call whose connection broke."""
     network = world.network()

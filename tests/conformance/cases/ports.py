@@ -78,6 +78,21 @@ def case_dual_stack_port(world):
     world.eventually(lambda: not world.neutron.show("port", port["id"])["tags"], "the tags are off the port")
 
 
+def case_port_with_several_addresses_of_a_family(world):
+    """The container gets the one that is asked for, and the port keeps the other."""
+    parent, first, second = world.operators_network({"cidr": world.v4()}, {"cidr": world.v4(1)})
+    wanted = world.v4_gateway(1).replace(".1.1", ".1.88")
+    fixed = [{"subnet_id": first["id"]}, {"subnet_id": second["id"], "ip_address": wanted}]
+    port = world.make("port", network_id=parent["id"], name=f"operators-port-{world.number}", fixed_ips=fixed)
+    network = world.network([Range(second["cidr"], second["gateway_ip"])], options={"neutron.net.uuid": parent["id"]})
+    endpoint = world.start(network, ip=wanted)
+    check(world.port(endpoint)["id"] == port["id"], "another port was made")
+    check(endpoint.joined["Gateway"] == second["gateway_ip"], str(endpoint.joined))
+    world.stop(endpoint)
+    world.eventually(lambda: not world.neutron.show("port", port["id"])["tags"], "the tags are off the port")
+    expect_untouched(world, "port", port)
+
+
 def need_extension(world, alias):
     if alias not in {extension["alias"] for extension in world.neutron.expect("GET", "/extensions")["extensions"]}:
         raise Skipped(f"the cloud has no {alias}")

@@ -7,25 +7,30 @@ from expectations import expect_untouched
 from world import check, tags_of
 
 ZUN = "7f3c1f0e-0000-4000-8000-00000000c0de"  # Zun's own id of the container
+TENANT = "0123456789abcdef0123456789abcdef"
 OWN_TAG = "zun.tag"
 KEPT = ("name", "device_id", "mac_address", "fixed_ips", "security_groups", "binding:profile", "project_id", "admin_state_up")
 
 
-def place(world, *subnets):
-    """One Docker network per network and host, with at most one subnet of a family; a subnet without a gateway has null for one."""
-    parent, *subnets = world.operators_network(*subnets)
-    named = {"neutron.net.shared": "False"}
+def place(world, *subnets, **fields):
+    """A tenant's network and its Docker network on the first host."""
+    parent, *subnets = world.operators_network(*({**subnet, "project_id": TENANT} for subnet in subnets), project_id=TENANT, **fields)
+    return docker_network(world, parent, subnets), parent, subnets
+
+
+def docker_network(world, parent, subnets, **given):
+    """One for each network and host, with at most one subnet of a family; a subnet without a gateway has null for one."""
+    named = {"neutron.net.shared": str(parent["shared"])}
     for subnet in subnets:
         named[f"neutron.subnet.{'v6.' if subnet['ip_version'] == 6 else ''}uuid"] = subnet["id"]
     ranges = [Range(subnet["cidr"], subnet["gateway_ip"] or "") for subnet in subnets]
-    network = world.network(ranges, options={"neutron.net.uuid": parent["id"], **named}, ipam_options=named)
-    return network, parent, subnets
+    return world.network(ranges, options={"neutron.net.uuid": parent["id"], **named}, ipam_options=named, **given)
 
 
 def zuns_port(world, parent, addresses, **fields):
     fixed = [{"subnet_id": subnet["id"], "ip_address": address} for subnet, address in addresses]
-    group = world.make("security_group", name=f"zun-{world.number}")
-    fields = {"device_id": ZUN, "device_owner": "compute:kuryr", "security_groups": [group["id"]], **fields}
+    group = world.make("security_group", name=f"zun-{len(world.objects)}-{world.number}", project_id=TENANT)
+    fields = {"device_id": ZUN, "device_owner": "compute:kuryr", "security_groups": [group["id"]], "project_id": TENANT, **fields}
     port = world.make("port", network_id=parent["id"], name=f"zun-{world.number}", fixed_ips=fixed, **fields)
     world.neutron.expect("PUT", f"/ports/{port['id']}/tags", {"tags": [OWN_TAG]})
     return world.neutron.show("port", port["id"])
@@ -78,6 +83,43 @@ def case_further_network(world):
     world.eventually(lambda: world.neutron.show("port", port["id"])["tags"] == [OWN_TAG], "our tags are off the port")
     world.neutron.delete("port", port["id"])
     world.remove(network)
+    world.eventually(lambda: not world.neutron.show("network", parent["id"])["tags"], "the tags are off the network")
+
+
+def case_shared_network(world):
+    """Zun says of each network whether it is shared."""
+    network, parent, (v4,) = place(world, {"cidr": world.v4()}, shared=True)
+    ip = world.v4_gateway().replace(".0.1", ".0.40")
+    port = zuns_port(world, parent, [(v4, ip)], **{"binding:host_id": world.node.host_name()})
+    endpoint = world.start(network, ip=ip, mac=port["mac_address"])
+    check(world.port(endpoint)["id"] == port["id"], "another port was made")
+    world.stop(endpoint)
+    released(world, port)
+    world.remove(network)
+    expect_untouched(world, "network", parent)
+
+
+def case_network_is_removed_on_one_host(world):
+    """By Zun, or by an operator who prunes: the other host's containers stay, and the Docker network can be made again."""
+    engine = world.second()
+    network, parent, subnets = place(world, {"cidr": world.v4()})
+    other = docker_network(world, parent, subnets, engine=engine)
+    ips = [world.v4_gateway().replace(".0.1", f".0.{number}") for number in (40, 41, 42)]
+    ports = [zuns_port(world, parent, [(subnets[0], ip)]) for ip in ips]
+    first = world.start(network, ip=ips[0])
+    world.remove(other)
+    check(world.neutron.list("subnet", network_id=parent["id"]), "the subnet is gone")
+    second = world.start(network, ip=ips[1])
+    other = docker_network(world, parent, subnets, engine=engine)
+    third = world.start(other, ip=ips[2])
+    for endpoint, port in zip((first, second, third), ports, strict=True):
+        check(world.port(endpoint)["id"] == port["id"], "another port was made")
+        check(world.port(endpoint)["binding:host_id"] == endpoint.engine.node.host_name(), "the port is bound to the other host")
+    for endpoint, port in zip((first, second, third), ports, strict=True):
+        world.stop(endpoint)
+        released(world, port)
+    world.remove(network)
+    world.remove(other)
     world.eventually(lambda: not world.neutron.show("network", parent["id"])["tags"], "the tags are off the network")
 
 
