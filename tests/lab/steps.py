@@ -121,6 +121,45 @@ def masters(host):
     return {link["ifname"]: link.get("master") for link in json.loads(on(host, "ip", "-json", "link"))}
 
 
+# Published ports
+
+
+def step_published_ports(cloud):
+    """`-p`, with the Python and with ours: the host forwards nothing. Ours lets everybody in at the container's own address, the Python only the
+    members of its group. On one host: of two the Python leaves things."""
+    host = HOSTS[0]
+    serve = "while true; do echo hello | nc -l -p 80; done"
+    connect = ["python3", "-c", "import socket; socket.create_connection(('127.0.0.1', 8080), 2)"]
+    strangers = openstack("security", "group", "create", "strangers")["id"]
+    for plugin in ("python", "kuryr"):
+        up(cloud, plugin)
+        create_network(host)
+        for container in ("kuryr-member", "kuryr-stranger"):
+            start(host, container)
+        stranger = openstack("port", "list", "--fixed-ip", f"ip-address={address(host, 'kuryr-stranger')}")[0]["ID"]
+        lab("openstack", "port", "set", "--no-security-group", "--security-group", strangers, stranger)
+        docker(host, "run", "--detach", "--name", "kuryr-p", f"--net={NETWORK}", "--publish", "8080:80", "busybox", "sh", "-c", serve)
+        eventually(unwired, "all containers' ports are ACTIVE")
+
+        def heard_by(container, there=address(host, "kuryr-p")):
+            return not fails(host, ["docker", "exec", container, "sh", "-c", f"nc -w 2 {there} 80 </dev/null | grep hello"])
+
+        eventually(lambda: not heard_by("kuryr-member"), "a container of the same group hears the published port")
+        if plugin == "kuryr":
+            eventually(lambda: not heard_by("kuryr-stranger"), "a container of another group hears the published port")
+        else:
+            assert not heard_by("kuryr-stranger"), "the Python has opened the published port"
+        assert fails(host, connect), f"with {plugin} somebody listens for the published port on the host"
+        docker(host, "rm", "--force", "kuryr-p", "kuryr-member", "kuryr-stranger")
+        docker(host, "network", "rm", NETWORK)
+        expect_nothing_of_kuryr(f"of the published ports with {plugin}")
+    lab("openstack", "security", "group", "delete", strangers)
+
+
+def fails(host, command):
+    return subprocess.run([TOOL, "exec", host, *command], stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode != 0
+
+
 # Going over. Containers run on while the plugin under them is exchanged.
 
 
@@ -148,7 +187,7 @@ def step_ours_to_python(cloud):
     """The Python serves our network and container and removes them. On one host: of two it leaves things of its own as well."""
     up(cloud, "kuryr")
     host = HOSTS[0]
-    docker(host, "network", "create", "--driver=kuryr", "--ipam-driver=kuryr", "--subnet", "10.8.0.0/24", "--gateway", "10.8.0.1", NETWORK)
+    create_network(host)
     start(host, "kuryr-c1")
     start(host, "kuryr-c3")
     first = address(host, "kuryr-c1")
@@ -166,6 +205,10 @@ def step_ours_to_python(cloud):
     docker(host, "network", "rm", NETWORK)
     expect_nothing_of_kuryr("of what ours made and the Python removed")
     up(cloud, "kuryr")
+
+
+def create_network(host):
+    docker(host, "network", "create", "--driver=kuryr", "--ipam-driver=kuryr", "--subnet", "10.8.0.0/24", "--gateway", "10.8.0.1", NETWORK)
 
 
 def start(host, container):
@@ -259,12 +302,21 @@ def first_network():
 
 def step_conformance(cloud):
     run("tests/conformance/run", CONFORMANCE[cloud])
+    for host in HOSTS:
+        # Whatever was asked, each fault is a line of its own.
+        others = [line for line in plugin_log(host) if " [-] " not in line]
+        assert not others, f"{host}: kuryr's log has more than lines of the log: {others[:20]}"
 
 
 def step_python_conformance(cloud):
     assert cloud == "linuxbridge", "the list of the Python's faults is of the linuxbridge cloud"
     run("tests/conformance/run", "lab-python")
+    assert any("Traceback (most recent call last)" in line for line in plugin_log(HOSTS[0])), "the Python's faults have no tracebacks any more"
     up(cloud, "kuryr")
+
+
+def plugin_log(host):
+    return on(host, "cat", "/var/log/lab/kuryr.log").splitlines()
 
 
 def step_controller(cloud):
