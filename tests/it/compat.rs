@@ -72,6 +72,45 @@ fn missing(cell: &str) -> Vec<String> {
     missing
 }
 
+/// The rows of the tables that have a column of tests, as line number and cells.
+fn rows(page: &str) -> Vec<(usize, Vec<String>)> {
+    let text = fs::read_to_string(repo().join(page)).unwrap();
+    let mut rows = Vec::new();
+    let mut with_tests = false;
+    for (number, line) in text.lines().enumerate() {
+        let Some(inner) = line.strip_prefix("| ").and_then(|line| line.strip_suffix(" |")) else {
+            with_tests &= line.starts_with('|');
+            continue;
+        };
+        let cells: Vec<_> = inner.split(" | ").map(str::to_owned).collect();
+        if cells.last().is_some_and(|cell| cell == "test") {
+            with_tests = true;
+        } else if with_tests {
+            rows.push((number + 1, cells));
+        }
+    }
+    rows
+}
+
+/// A row has its verdict first, and a test or the reason why there is none.
+#[test]
+fn every_row_has_a_verdict_and_a_test() {
+    let mut wrong = Vec::new();
+    for page in PAGES {
+        for (number, cells) in rows(page) {
+            let (verdict, test) = (&cells[1], &cells[cells.len() - 1]);
+            let word: String = verdict.chars().take_while(char::is_ascii_lowercase).collect();
+            // The page of faults says what is absent.
+            let judged = page != PAGES[0] || ["same", "repaired", "different", "new"].contains(&word.as_str());
+            let tested = test.contains("::") || ["e2e ", "conformance ", "step", "no test: "].iter().any(|start| test.starts_with(start));
+            if !judged || !tested || cells.len() != 3 {
+                wrong.push(format!("{page}:{number}: {}", cells.join(" | ")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 #[test]
 fn every_test_that_is_named_is_there() {
     let mut wrong = Vec::new();
