@@ -12,7 +12,7 @@ use tokio::{sync::watch, task::JoinSet};
 use uuid::Uuid;
 
 use super::{
-    Core,
+    Core, Error,
     record::{Entry, Made, Task, Work},
     request::DockerId,
     state::{Retry, State},
@@ -25,6 +25,8 @@ pub(super) const CALLS_AT_ONCE: usize = 4;
 const TASKS_AT_ONCE: usize = 64;
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(300);
+/// … and while the cloud is away: what was put off then is done soon after it is back, however long it took.
+const LAST_RETRY_OF_OUTAGE: Duration = Duration::from_secs(30);
 
 /// Keeps other tasks away from an object, and frees it whatever becomes of the work.
 struct Busy<'a> {
@@ -119,7 +121,7 @@ impl Core {
             Err(error) => {
                 let mut state = self.state();
                 let attempts = state.retries.get(&task.id).map_or(1, |retry| retry.attempts + 1);
-                let pause = (FIRST_RETRY * 2u32.saturating_pow(attempts - 1)).min(LAST_RETRY);
+                let pause = pause_after(attempts, matches!(&error, Error::Cloud(error) if error.is_outage()));
                 state.retries.insert(task.id, Retry { attempts, due: Instant::now() + pause });
                 tracing::warn!(attempts, again_in = ?pause, "could not {}: {error}", task.work.describe());
                 false
@@ -132,6 +134,12 @@ impl Core {
         let due = state.retries.iter().filter(|(task, _)| state.tasks.contains_key(task)).map(|(_, retry)| retry.due).min();
         due.map_or(LAST_RETRY, |due| due.saturating_duration_since(Instant::now()).max(Duration::from_millis(10)))
     }
+}
+
+/// How long a task waits that has failed so often, the last time because the cloud was away or for another reason.
+fn pause_after(attempts: u32, outage: bool) -> Duration {
+    let longest = if outage { LAST_RETRY_OF_OUTAGE } else { LAST_RETRY };
+    FIRST_RETRY.saturating_mul(2u32.saturating_pow(attempts - 1)).min(longest)
 }
 
 /// The tasks that can run now, in the order of their promises: of those on one Neutron object none but the first. One pass over the tasks,
@@ -198,6 +206,14 @@ mod tests {
             "id": Uuid::from_u64_pair(1, number), "network_id": network.neutron, "mac_address": "fa:16:3e:00:00:01",
         });
         Port::new(network.id.clone(), 1500, &serde_json::from_value::<openstack::Port>(found).unwrap())
+    }
+
+    #[test]
+    fn an_outage_is_soon_over_for_those_who_wait_and_a_refusal_is_not_repeated_often() {
+        assert_eq!([1, 2, 3].map(|attempts| pause_after(attempts, true).as_millis()), [500, 1000, 2000]);
+        for (outage, longest) in [(true, 30), (false, 300)] {
+            assert_eq!([20, 500, u32::MAX].map(|attempts| pause_after(attempts, outage).as_secs()), [longest; 3]);
+        }
     }
 
     /// Neither may a pass over the tasks cost more than its share of them, or this never ends.

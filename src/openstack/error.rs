@@ -179,6 +179,14 @@ impl Error {
         }
     }
 
+    /// Whether the cloud is away or out of order, which says nothing of the request itself.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Timeout { .. } | Self::Broken { .. } | Self::Unreachable { .. } => true,
+            _ => self.status().is_some_and(|status| status >= 500),
+        }
+    }
+
     /// The id under which the cloud's logs tell more.
     pub fn request_id(&self) -> Option<&str> {
         match self {
