@@ -156,7 +156,7 @@ impl Neutron {
         let what = format!("set the tags of {} {id}", R::NOUN);
         let body = json!({"tags": tags}).to_string().into_bytes();
         let call = Call { what, method: Method::PUT, path: format!("/{}/{id}/tags", R::PATH), body: Some(body), revision: None };
-        self.session.call(&call).await.map(drop)
+        self.change_tags::<R>(id, &call).await
     }
 
     /// `PUT /v2.0/ports/<id>/tags/<tag>`; a tag that is there already is no error.
@@ -166,7 +166,7 @@ impl Neutron {
     pub async fn add_tag<R: Resource>(&self, id: Uuid, tag: &str) -> Result<(), Error> {
         let what = format!("tag {} {id} with '{tag}'", R::NOUN);
         let path = format!("/{}/{id}/tags/{}", R::PATH, encode(tag, PATH_SAFE));
-        self.session.call(&Call { what, method: Method::PUT, path, body: None, revision: None }).await.map(drop)
+        self.change_tags::<R>(id, &Call { what, method: Method::PUT, path, body: None, revision: None }).await
     }
 
     /// `DELETE /v2.0/ports/<id>/tags/<tag>`; neither a tag nor an object that is gone is an error.
@@ -176,9 +176,20 @@ impl Neutron {
     pub async fn remove_tag<R: Resource>(&self, id: Uuid, tag: &str) -> Result<(), Error> {
         let what = format!("remove the tag '{tag}' from {} {id}", R::NOUN);
         let path = format!("/{}/{id}/tags/{}", R::PATH, encode(tag, PATH_SAFE));
-        match self.session.call(&Call { what, method: Method::DELETE, path, body: None, revision: None }).await {
+        match self.change_tags::<R>(id, &Call { what, method: Method::DELETE, path, body: None, revision: None }).await {
             Err(error) if !error.is_not_found() => Err(error),
             _ => Ok(()),
+        }
+    }
+
+    /// Neutron 2025.1 answers 500 where the object is gone, so that only a look at the object tells this from a fault of the cloud.
+    async fn change_tags<R: Resource>(&self, id: Uuid, call: &Call) -> Result<(), Error> {
+        match self.session.call(call).await {
+            Err(error) if error.status() == Some(500) => match self.show::<R>(id).await {
+                Err(gone) if gone.is_not_found() => Err(gone),
+                _ => Err(error),
+            },
+            outcome => outcome.map(drop),
         }
     }
 

@@ -130,6 +130,24 @@ async fn a_catalog_without_neutron_is_named() {
     }
 }
 
+/// Neutron 2025.1 answers 500 there, and would be asked for ever.
+#[tokio::test]
+async fn tags_of_an_object_that_is_gone_are_known_to_be_gone_with_it() {
+    let internal = || answers(500, json!({"NeutronError": {"type": "HTTPInternalServerError", "message": "m", "detail": ""}}));
+    let (_stage, client) = neutron(move |asked| match asked.path.as_str() {
+        path if path.contains("/tags") => internal(),
+        path if path.ends_with(&id(1).to_string()) => {
+            answers(404, json!({"NeutronError": {"type": "SubnetNotFound", "message": "m", "detail": ""}}))
+        }
+        path => answers(200, json!({"subnet": {"id": path.rsplit('/').next(), "network_id": id(9), "cidr": "10.0.0.0/24"}})),
+    })
+    .await;
+    client.remove_tag::<Subnet>(id(1), "x").await.unwrap();
+    assert!(client.add_tag::<Subnet>(id(1), "x").await.unwrap_err().is_not_found());
+    assert!(client.set_tags::<Subnet>(id(1), &["x".to_owned()]).await.unwrap_err().is_not_found());
+    assert_eq!(client.remove_tag::<Subnet>(id(2), "x").await.unwrap_err().status(), Some(500));
+}
+
 #[tokio::test]
 async fn tags_and_router_interfaces_are_sent_as_the_api_wants_them() {
     let (stage, client) = neutron(|asked| match asked.path.as_str() {
