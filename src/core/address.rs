@@ -145,11 +145,16 @@ impl Core {
 
     /// The gateway of a range for which the user named none: that of the subnet the pool is for, or of the subnets that Neutron has with this
     /// range, if they agree, since the network may be put upon one of them. Else the first address. None where those subnets have no gateway.
+    /// Where no kuryr has used the range before, the guess is not worth a search in the whole cloud, unless nodes of a swarm will insist on it.
     async fn likely_gateway(&self, pool: &Pool) -> Result<Option<IpAddr>, Error> {
         if pool.subnet.is_some() {
             return Ok(pool.gateway);
         }
-        let subnets = self.neutron.list::<openstack::Subnet>(&[("cidr", &pool.cidr.to_string())]).await?;
+        let fresh = pool.owned && !pool.found && !pool.manager;
+        let subnets = match fresh {
+            true => Vec::new(),
+            false => self.neutron.list::<openstack::Subnet>(&[("cidr", &pool.cidr.to_string())]).await?,
+        };
         if let [first, others @ ..] = subnets.as_slice()
             && others.iter().all(|subnet| subnet.gateway_ip == first.gateway_ip)
         {

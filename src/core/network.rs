@@ -277,24 +277,37 @@ impl Core {
         Ok(())
     }
 
-    /// Makes the subnets that are not there. Those of different families need not wait for each other.
+    /// Makes the subnets that are not there: several with one request, unless one of them needs a subnet pool of its own.
     async fn make_subnets(&self, network: &Network, ranges: &mut [Range], made: &mut Vec<Uuid>) -> Result<(), Error> {
         let mut missing: Vec<&mut Range> = ranges.iter_mut().filter(|range| range.subnet.is_none()).collect();
-        for pair in missing.chunks_mut(2) {
-            let outcomes = match pair {
-                [one, two] => {
-                    let (one, two) = tokio::join!(self.make_subnet(network, one), self.make_subnet(network, two));
-                    vec![one, two]
+        if missing.len() > 1 {
+            let bodies: Vec<Value> = missing.iter().map(|range| self.subnet_body(network, range)).collect();
+            match self.neutron.create_all::<openstack::Subnet>(&bodies).await {
+                Ok(subnets) => {
+                    made.extend(subnets.iter().map(|subnet| subnet.id));
+                    for range in &mut missing {
+                        range.subnet = subnets.iter().find(|subnet| subnet.cidr == range.pool.cidr).cloned();
+                    }
                 }
-                [one, ..] => vec![self.make_subnet(network, one).await],
-                [] => Vec::new(),
-            };
-            made.extend(outcomes.iter().flatten());
-            for outcome in outcomes {
-                outcome?;
+                Err(error) if is_about_subnetpool(&error) => {}
+                Err(error) => {
+                    self.seek_subnets(network, &missing, &error).await;
+                    return Err(error.into());
+                }
             }
         }
+        for range in missing.into_iter().filter(|range| range.subnet.is_none()) {
+            made.push(self.make_subnet(network, range).await?);
+        }
         Ok(())
+    }
+
+    /// Where the answer to a request for subnets was lost they may be there all the same. On a network that kuryr made they go with it.
+    async fn seek_subnets(&self, network: &Network, ranges: &[&mut Range], error: &openstack::Error) {
+        if network.joined && error.leaves_open() {
+            let made = ranges.iter().map(|range| Made::Subnet { network: network.neutron, name: subnet_name(range) });
+            self.commit_at_any_rate(made.map(|made| self.promise(Work::Seek { made, since: now() })).collect()).await;
+        }
     }
 
     /// Makes one subnet and returns its id. Where another network of the same range has taken the place in kuryr's subnet pool, or its last
@@ -313,15 +326,12 @@ impl Core {
         Ok(id)
     }
 
-    async fn create_subnet(&self, network: &Network, range: &Range) -> Result<openstack::Subnet, openstack::Error> {
-        let body = self.subnet_body(network, range);
-        if network.joined {
-            let made = || Made::Subnet { network: network.neutron, name: subnet_name(range) };
-            self.create_or_seek(&body, made).await
-        } else {
-            // It goes with its network.
-            self.neutron.create(&body).await
+    async fn create_subnet(&self, network: &Network, range: &mut Range) -> Result<openstack::Subnet, openstack::Error> {
+        let outcome = self.neutron.create(&self.subnet_body(network, range)).await;
+        if let Err(error) = &outcome {
+            self.seek_subnets(network, &[range], error).await;
         }
+        outcome
     }
 
     async fn renew_subnetpool(&self, pool: &mut Pool) -> Result<(), Error> {

@@ -70,6 +70,18 @@ impl Neutron {
         self.one(&call, R::SINGULAR).await
     }
 
+    /// `POST /v2.0/ports {"ports": bodies}`: makes all of them or none.
+    ///
+    /// # Errors
+    /// As Neutron answers; see [`Error`].
+    pub async fn create_all<R: Resource>(&self, bodies: &[Value]) -> Result<Vec<R>, Error> {
+        let each = bodies.iter().map(|body| format!("{}{}", R::NOUN, description(body))).collect::<Vec<_>>().join(" and ");
+        let body = json!({ R::COLLECTION: bodies }).to_string().into_bytes();
+        let call =
+            Call { what: format!("create {each}"), method: Method::POST, path: format!("/{}", R::PATH), body: Some(body), revision: None };
+        self.one(&call, R::COLLECTION).await
+    }
+
     /// `GET /v2.0/ports?name=value…`, all pages. A name may occur several times.
     ///
     /// # Errors
@@ -240,7 +252,7 @@ impl Neutron {
         self.session.call(&Call { what, method: Method::PUT, path, body: Some(body), revision: None }).await.map(drop)
     }
 
-    async fn one<R: Resource>(&self, call: &Call, key: &str) -> Result<R, Error> {
+    async fn one<T: DeserializeOwned>(&self, call: &Call, key: &str) -> Result<T, Error> {
         let answer = self.session.call(call).await?;
         let mut members = self.members(call, &answer)?;
         self.member(call, &mut members, key)

@@ -2,7 +2,7 @@
 //! machine's name, since the controller plugs ports nowhere else.
 
 use kuryr::{
-    core::request::DockerId,
+    core::request::{AddressPurpose, AddressRequest, DockerId},
     openstack::{Network, Port, Subnet, SubnetPool},
 };
 use serde_json::json;
@@ -392,4 +392,20 @@ async fn a_maker_whose_network_has_no_room_for_a_tag_leaves_word_of_itself() {
     let two = cloud.host("two");
     two.remove(&id('b'), &pools).await;
     assert_eq!((one.left(), two.left(), cloud.objects().await), (0, 0, before));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_nobody_names_is_the_one_of_the_range_s_other_users() {
+    let cloud = Cloud::start().await;
+    let hosts = [cloud.host("one"), cloud.host("two")];
+    let range = "10.0.0.0/24";
+    let first = hosts[0].create(&id('a'), &Plan { ranges: &[range], gateway: Some("10.0.0.254"), ..Plan::default() }).await.unwrap();
+    let uuid = network_named(&cloud, "kuryr-net-aaaaaaaa").await.unwrap().id.to_string();
+    let options = [("neutron.net.uuid", uuid.as_str())];
+    let second = hosts[1].request_pool(Some(range), &[]).await.unwrap();
+    let request = AddressRequest { pool: second.id, address: None, purpose: AddressPurpose::Gateway };
+    assert_eq!(hosts[1].core.request_address(request).await.unwrap().to_string(), "10.0.0.254/24");
+    let second = hosts[1].create(&id('b'), &Plan { ranges: &[range], options: &options, ..Plan::default() }).await.unwrap();
+    hosts[1].remove(&id('b'), &second).await;
+    hosts[0].remove(&id('a'), &first).await;
 }
