@@ -124,7 +124,7 @@ pub async fn serve(mut config: Config, embedded: Option<ControllerSettings>) -> 
     };
     let neutron = Neutron::new(within_a_call(cloud, config.request_timeout))?;
     let requests = neutron.requests().clone();
-    let core = Arc::new(Core::new(core_settings(&config), neutron, journal, &records));
+    let core = Arc::new(Core::new(core_settings(&config), neutron, journal, records));
     let metrics = Arc::new(Metrics::new().with(&requests, core.findings()));
     let edge = Edge::new(core.clone(), edge_settings(&config), metrics.clone());
     // The engine's plugin file goes when this does.

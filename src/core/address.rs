@@ -276,7 +276,7 @@ impl Core {
                 && port.is_held()
                 && port.address(subnet.pool).is_some_and(|address| address.state == AddressState::Waiting)
         };
-        state.ports.values().filter(waiting).max_by_key(|port| port.created).cloned()
+        state.every_port().filter(waiting).max_by_key(|port| port.created).cloned()
     }
 
     /// `--ip6` on a dual-stack network: the port that came with the IPv4 address changes its other one, unless a port that was there before has

@@ -287,7 +287,7 @@ impl Core {
             for subnet in network.subnets.iter_mut().filter(|known| known.id == subnet) {
                 subnet.pool = id;
             }
-            let ports = state.ports.values().filter(|port| port.network == network.id && port.address(subnet).is_some()).cloned();
+            let ports = state.every_port().filter(|port| port.network == network.id && port.address(subnet).is_some()).cloned();
             entries.extend(ports.map(|mut port| {
                 for address in port.addresses.iter_mut().filter(|address| address.pool == subnet) {
                     address.pool = id;
@@ -317,7 +317,7 @@ impl Core {
             let mut entries = vec![Entry::NoNetwork(nameless.clone()), Entry::Network(named.clone())];
             let pools = state.pools.values().filter(|pool| pool.network.as_ref() == Some(nameless));
             entries.extend(pools.map(|pool| Entry::Pool(Pool { network: Some(id.clone()), ..pool.clone() })));
-            let ports = state.ports.values().filter(|port| port.network == *nameless);
+            let ports = state.every_port().filter(|port| port.network == *nameless);
             entries.extend(ports.map(|port| Entry::Port(Port { network: id.clone(), ..port.clone() })));
             (named, entries)
         };

@@ -76,7 +76,7 @@ impl Core {
                 return Err(error);
             }
         };
-        let still_held = self.state().ports.get(&port.id).is_some_and(|now| now.endpoint.as_ref() == Some(&request.endpoint));
+        let still_held = self.state().port(&port.id).is_some_and(|now| now.endpoint.as_ref() == Some(&request.endpoint));
         if !still_held {
             // Its link was to go before it came.
             self.unplug(&port).await?;
@@ -140,7 +140,7 @@ impl Core {
         let _turn = self.turns.take(format!("port {port}")).await;
         let entries = {
             let state = self.state();
-            let known = state.ports.get(&port).filter(|port| port.endpoint.as_ref() == Some(endpoint)).cloned();
+            let known = state.port(&port).filter(|port| port.endpoint.as_ref() == Some(endpoint)).cloned();
             let Some(port) = known else { return };
             let mut entries = state.call_off_port(port.id);
             let left = Port { endpoint: None, exposing: false, ready: false, driver: Driver::Veth, carrier: None, ..port.clone() };
@@ -274,7 +274,7 @@ impl Core {
                     port.ready = false;
                     port.mac = bound.mac_address;
                     port.vif_type = bound.vif_type.unwrap_or_default();
-                    port.vif_details = bound.vif_details;
+                    port.vif_details = bound.vif_details.into();
                 }
                 // A call that the engine repeats must not take the port for one that works.
                 None => port.vif_type = "unbound".into(),
@@ -323,7 +323,7 @@ impl Port {
             mac: self.mac,
             mtu: self.mtu,
             vif_type: self.vif_type.clone(),
-            vif_details: self.vif_details.clone(),
+            vif_details: self.vif_details.clone().into(),
             endpoint: self.endpoint.as_ref().map(ToString::to_string).unwrap_or_default(),
             project: self.project.clone(),
         }

@@ -152,7 +152,7 @@ impl Core {
     /// Writes a port down as the one for an endpoint to come, unless anything uses it.
     async fn write_down(&self, network: &Network, found: &openstack::Port, granted: Option<(&Subnet, IpAddr)>) -> Result<(), Error> {
         let _turn = self.turns.take(format!("port {}", found.id)).await;
-        let known = self.state().ports.get(&found.id).cloned();
+        let known = self.state().port(&found.id).cloned();
         let reason = match known {
             Some(Port { endpoint: Some(endpoint), .. }) => Some(format!("is in use by endpoint {endpoint}")),
             Some(_) => Some("is about to be used by another endpoint".to_owned()),
@@ -203,7 +203,7 @@ impl Core {
             self.change_port(port.id, |_, mut now| {
                 now.mac = found.mac_address;
                 now.vif_type = found.vif_type.clone().unwrap_or_default();
-                now.vif_details = found.vif_details.clone();
+                now.vif_details = found.vif_details.clone().into();
                 now.vnic = Vnic::of(&found).map(Box::new);
                 prepared = Some(now.clone());
                 Ok(vec![Entry::Port(now)])

@@ -63,7 +63,7 @@ use self::{
 use crate::{
     binding,
     config::PortDriver,
-    journal::{self, Journal, Lasting, Record},
+    journal::{self, Journal, Lasting, Records},
     metrics::Findings,
     openstack::{self, Neutron, Resource},
 };
@@ -139,15 +139,16 @@ pub struct Core {
 impl Core {
     /// Takes up the records of the journal; what they still promise is finished by [`Core::run_backlog`]. A record that cannot be read is
     /// left out: what it stood for is looked up in Neutron when the engine names it.
-    pub fn new(mut settings: Settings, neutron: Neutron, journal: Journal, records: &[Record]) -> Self {
+    pub fn new(mut settings: Settings, neutron: Neutron, journal: Journal, records: Records) -> Self {
         settings.port_pool.plugged = settings.port_driver == PortDriver::Veth;
         let mut state = State::default();
-        for record in records {
-            match Entry::read(record) {
+        for record in records.iter() {
+            match Entry::read(&record) {
                 Ok(entry) => state.apply(entry.taken_up()),
                 Err(reason) => tracing::error!("left out of the journal: {reason}"),
             }
         }
+        drop(records);
         let port_pool = PortPool::of(&state);
         let next_task = state.tasks.keys().next_back().map_or(1, |last| last + 1);
         Self {
@@ -279,7 +280,7 @@ impl Core {
         let _turn = self.turns.take(format!("port {id}")).await;
         let entries = {
             let state = self.state();
-            let Some(port) = state.ports.get(&id).cloned() else { return Ok(None) };
+            let Some(port) = state.port(&id).cloned() else { return Ok(None) };
             change(&state, port)?
         };
         self.write(entries, lasting).await.map_err(|(error, _)| error)?;

@@ -133,7 +133,7 @@ impl Core {
         let entries = {
             let state = self.state();
             let Some(network) = state.networks.get(network).cloned() else { return false };
-            let left = state.ports.values().filter(|port| port.network == network.id).cloned();
+            let left = state.every_port().filter(|port| port.network == network.id).cloned();
             let mut entries: Vec<Entry> = left.flat_map(|port| self.retire(&state, port)).collect();
             let mut pools = Vec::new();
             for pool in state.pools.values().filter(|pool| pool.network.as_ref() == Some(&network.id)) {

@@ -2,7 +2,7 @@
 
 mod task;
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr, ops::Deref, sync::Arc};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -137,7 +137,7 @@ pub struct Port {
     /// `binding:vif_type`.
     pub vif_type: String,
     /// `binding:vif_details`.
-    pub vif_details: Value,
+    pub vif_details: VifDetails,
     /// The project that owns it.
     pub project: String,
     /// Bytes a frame may carry.
@@ -173,6 +173,38 @@ pub struct Port {
     pub groups: Vec<Uuid>,
     /// Unix time it was made, taken or handed out, in seconds.
     pub created: i64,
+}
+
+/// `binding:vif_details`, which the ports of a network mostly have in common.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "Value", into = "Value")]
+pub struct VifDetails(Arc<Value>);
+
+impl VifDetails {
+    /// Whether another has the same copy.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+}
+
+impl From<Value> for VifDetails {
+    fn from(details: Value) -> Self {
+        Self(Arc::new(details))
+    }
+}
+
+impl From<VifDetails> for Value {
+    fn from(details: VifDetails) -> Self {
+        Self::clone(&details)
+    }
+}
+
+impl Deref for VifDetails {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        &self.0
+    }
 }
 
 /// One fixed IP of a [`Port`].
@@ -239,7 +271,7 @@ impl Port {
             mac: found.mac_address,
             addresses: Vec::new(),
             vif_type: found.vif_type.clone().unwrap_or_default(),
-            vif_details: found.vif_details.clone(),
+            vif_details: found.vif_details.clone().into(),
             project: found.project_id.clone(),
             mtu,
             endpoint: None,
@@ -328,12 +360,12 @@ impl Entry {
     }
 
     /// Reads a record back; the text is for the person who finds it damaged.
-    pub fn read(record: &Record) -> Result<Self, String> {
-        let entry = match record.kind.as_str() {
-            "pool" => serde_json::from_str(&record.body).map(Self::Pool),
-            "network" => serde_json::from_str(&record.body).map(Self::Network),
-            "port" => serde_json::from_str(&record.body).map(Self::Port),
-            "task" => serde_json::from_str(&record.body).map(Self::Task),
+    pub fn read(record: &Record<'_>) -> Result<Self, String> {
+        let entry = match record.kind {
+            "pool" => serde_json::from_str(record.body).map(Self::Pool),
+            "network" => serde_json::from_str(record.body).map(Self::Network),
+            "port" => serde_json::from_str(record.body).map(Self::Port),
+            "task" => serde_json::from_str(record.body).map(Self::Task),
             other => return Err(format!("record {} is of the unknown kind '{other}'", record.id)),
         };
         entry.map_err(|error| format!("{} {}: {error}", record.kind, record.id))

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     net::IpAddr,
+    sync::Arc,
 };
 
 use ipnet::IpNet;
@@ -12,10 +13,10 @@ use uuid::Uuid;
 
 use crate::mac::MacAddr;
 
-/// A Docker network or endpoint id: 64 lower-case hex digits, or 25 characters `[0-9a-z]` from a swarm manager.
+/// A Docker network or endpoint id: 64 lower-case hex digits, or 25 characters `[0-9a-z]` from a swarm manager. Clones share the text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct DockerId(String);
+pub struct DockerId(Arc<str>);
 
 /// The second half of an id that stands in for another.
 const NAMELESS: &str = "00000000000000000000000000000000";
@@ -33,7 +34,7 @@ impl TryFrom<String> for DockerId {
 
 impl From<DockerId> for String {
     fn from(id: DockerId) -> Self {
-        id.0
+        id.0.to_string()
     }
 }
 
@@ -42,17 +43,17 @@ impl DockerId {
     pub fn parse(text: &str) -> Option<Self> {
         let hex = text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         let swarm = text.len() == 25 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'z'));
-        (hex || swarm).then(|| Self(text.to_owned()))
+        (hex || swarm).then(|| Self(text.into()))
     }
 
     /// An id that no engine gives out, for what belongs to no network of the engine.
     pub fn nowhere() -> Self {
-        Self("0".repeat(64))
+        Self("0".repeat(64).into())
     }
 
     /// Stands in for the id of a network of which only a pool is known yet; no engine gives such ids out.
     pub fn nameless(pool: Uuid) -> Self {
-        Self(format!("{}{NAMELESS}", pool.simple()))
+        Self(format!("{}{NAMELESS}", pool.simple()).into())
     }
 
     /// Whether it is one of [`DockerId::nameless`].
@@ -63,7 +64,7 @@ impl DockerId {
     /// Stands in for a swarm's network on its manager, which on the same host is a node with the network too: the digits of the id's characters.
     pub fn of_manager(&self) -> Self {
         let digits: String = self.0.bytes().map(|byte| format!("{byte:02x}")).collect();
-        Self(format!("{digits:.50}{MANAGERS}"))
+        Self(format!("{digits:.50}{MANAGERS}").into())
     }
 
     /// Whether it is one of [`DockerId::of_manager`].

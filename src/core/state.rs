@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     collector::GRACE,
-    record::{Entry, Key, Network, Pool, Port, Task, Work},
+    record::{Entry, Key, Network, Pool, Port, Task, VifDetails, Work},
     request::DockerId,
 };
 
@@ -20,7 +20,10 @@ use super::{
 pub(super) struct State {
     pub pools: HashMap<Uuid, Pool>,
     pub networks: HashMap<DockerId, Network>,
-    pub ports: HashMap<Uuid, Port>,
+    /// Each by itself in memory: a table keeps up to twice as many places as it has entries.
+    pub ports: HashMap<Uuid, Box<Port>>,
+    /// One of each of the ports' details.
+    details: HashSet<VifDetails>,
     endpoints: HashMap<DockerId, Uuid>,
     addresses: HashMap<(Uuid, IpAddr), Uuid>,
     /// Ports made ahead of use, by network.
@@ -61,8 +64,12 @@ impl State {
             Entry::NoNetwork(id) => {
                 self.networks.remove(&id);
             }
-            Entry::Port(port) => {
+            Entry::Port(mut port) => {
                 self.forget_port(port.id);
+                port.vif_details = self.shared(port.vif_details);
+                if let Some(network) = self.networks.get(&port.network) {
+                    port.network = network.id.clone();
+                }
                 if let Some(endpoint) = &port.endpoint {
                     self.endpoints.insert(endpoint.clone(), port.id);
                 }
@@ -72,7 +79,7 @@ impl State {
                 if port.pooled {
                     self.pooled.entry(port.network.clone()).or_default().insert(port.id);
                 }
-                self.ports.insert(port.id, port);
+                self.ports.insert(port.id, Box::new(port));
             }
             Entry::NoPort(id) => self.forget_port(id),
             Entry::Task(task) => {
@@ -91,7 +98,7 @@ impl State {
         let uuid = Uuid::parse_str(id).unwrap_or_default();
         match *kind {
             "pool" => self.pools.get(&uuid).cloned().map_or(Entry::NoPool(uuid), Entry::Pool),
-            "port" => self.ports.get(&uuid).cloned().map_or(Entry::NoPort(uuid), Entry::Port),
+            "port" => self.port(&uuid).cloned().map_or(Entry::NoPort(uuid), Entry::Port),
             "network" => {
                 let network = DockerId::parse(id).unwrap_or_else(DockerId::nowhere);
                 self.networks.get(&network).cloned().map_or(Entry::NoNetwork(network), Entry::Network)
@@ -119,9 +126,29 @@ impl State {
         }
     }
 
+    /// The same details as others have, so that all share one copy. Those that nobody has any more go when new ones come, which is seldom.
+    fn shared(&mut self, details: VifDetails) -> VifDetails {
+        if let Some(known) = self.details.get(&details) {
+            return known.clone();
+        }
+        self.details.retain(VifDetails::is_shared);
+        self.details.insert(details.clone());
+        details
+    }
+
+    /// The port of this id.
+    pub fn port(&self, id: &Uuid) -> Option<&Port> {
+        self.ports.get(id).map(|port| &**port)
+    }
+
+    /// All ports, in no order.
+    pub fn every_port(&self) -> impl Iterator<Item = &Port> {
+        self.ports.values().map(|port| &**port)
+    }
+
     /// Ports made ahead of use on a network.
     pub fn pooled_on(&self, network: &DockerId) -> impl Iterator<Item = &Port> {
-        self.pooled.get(network).into_iter().flatten().filter_map(|id| self.ports.get(id))
+        self.pooled.get(network).into_iter().flatten().filter_map(|id| self.port(id))
     }
 
     /// Networks that have such ports.
@@ -131,7 +158,7 @@ impl State {
 
     /// How many such ports there are, and how many of them can be handed out.
     pub fn pooled_and_ready(&self) -> (usize, usize) {
-        let pooled = self.pooled.values().flatten().filter_map(|id| self.ports.get(id));
+        let pooled = self.pooled.values().flatten().filter_map(|id| self.port(id));
         pooled.fold((0, 0), |(pooled, ready), port| (pooled + 1, ready + usize::from(port.ready)))
     }
 
@@ -145,12 +172,12 @@ impl State {
 
     /// The port of an endpoint.
     pub fn port_of(&self, endpoint: &DockerId) -> Option<&Port> {
-        self.ports.get(self.endpoints.get(endpoint)?)
+        self.port(self.endpoints.get(endpoint)?)
     }
 
     /// The port that has an address out of a pool.
     pub fn port_with(&self, pool: Uuid, ip: IpAddr) -> Option<&Port> {
-        self.ports.get(self.addresses.get(&(pool, ip))?)
+        self.port(self.addresses.get(&(pool, ip))?)
     }
 
     /// The pools of exactly this range that no network draws on yet, or is about to.
@@ -227,5 +254,28 @@ impl State {
         }
         let its = |work: &Work| matches!(work, Work::TagNetwork(tagged) if tagged.id == network.id);
         self.tasks.values().filter(|task| its(&task.work)).map(|task| Entry::NoTask(task.id)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::openstack;
+
+    #[test]
+    fn ports_share_their_details_as_long_as_they_are_the_same() {
+        let mut state = State::default();
+        let mut put = |id: u128, bridge: &str| {
+            let body =
+                json!({"id": Uuid::from_u128(id), "mac_address": "fa:16:3e:00:00:01", "binding:vif_details": {"bridge_name": bridge}});
+            let found: openstack::Port = serde_json::from_value(body).unwrap();
+            state.apply(Entry::Port(Port::new(DockerId::nowhere(), 1500, &found)));
+            state.details.len()
+        };
+        assert_eq!([put(1, "one"), put(2, "one"), put(3, "two")], [1, 1, 2]);
+        assert_eq!([put(1, "two"), put(2, "two")], [2, 2]);
+        assert_eq!(put(4, "three"), 2, "those that no port has any more are forgotten");
     }
 }

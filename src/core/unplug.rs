@@ -35,7 +35,7 @@ impl Core {
     /// the next endpoint stays. Plugging it removes what is left of the one before.
     pub(super) async fn unplug(&self, port: &Port) -> Result<(), Error> {
         let _turn = self.link_turn(port.id).await;
-        let holder = self.state().ports.get(&port.id).and_then(|now| now.endpoint.clone());
+        let holder = self.state().port(&port.id).and_then(|now| now.endpoint.clone());
         if holder.is_some() && holder != port.endpoint {
             return Ok(());
         }

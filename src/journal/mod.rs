@@ -86,14 +86,41 @@ pub struct Change {
 }
 
 /// A record as read back at start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record<'a> {
     /// See [`Change::kind`].
-    pub kind: String,
+    pub kind: &'a str,
     /// See [`Change::id`].
-    pub id: String,
+    pub id: &'a str,
     /// See [`Change::body`].
-    pub body: String,
+    pub body: &'a str,
+}
+
+/// All records, in one piece of memory: what is made of each of them would else lie between small ones, which could then not go back to the
+/// system.
+#[derive(Debug, Default)]
+pub struct Records {
+    text: String,
+    /// Where kind, id and body of each end.
+    ends: Vec<[usize; 3]>,
+}
+
+impl Records {
+    fn push(&mut self, parts: [&str; 3]) {
+        let ends = parts.map(|part| {
+            self.text.push_str(part);
+            self.text.len()
+        });
+        self.ends.push(ends);
+    }
+
+    /// One after the other.
+    pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
+        self.ends.iter().scan(0, |start, [kind, id, body]| {
+            let begin = std::mem::replace(start, *body);
+            Some(Record { kind: &self.text[begin..*kind], id: &self.text[*kind..*id], body: &self.text[*id..*body] })
+        })
+    }
 }
 
 /// The open journal of one state directory; dropping it waits for the last commit and frees the directory.
@@ -107,7 +134,7 @@ pub struct Journal {
 
 impl Journal {
     /// Opens or makes the journal in `directory` and reads it whole. Blocking.
-    pub fn open(directory: &Path) -> Result<(Self, Vec<Record>), Error> {
+    pub fn open(directory: &Path) -> Result<(Self, Records), Error> {
         let unwritable = |source| Error::Directory { path: directory.to_owned(), source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unwritable)?;
         let lock = hold(directory)?;
@@ -172,10 +199,11 @@ fn hold(directory: &Path) -> Result<Flock<File>, Error> {
 }
 
 /// Opens the database and reads it whole.
-fn open_database(path: &Path) -> Result<(Connection, Vec<Record>), Error> {
+fn open_database(path: &Path) -> Result<(Connection, Records), Error> {
     let refused = |error: rusqlite::Error| refusal(path, &error);
     let mut connection = Connection::open(path).map_err(refused)?;
-    connection.execute_batch("PRAGMA journal_mode = WAL").map_err(refused)?;
+    // All is read once, and then a few pages are written at a time: in KiB, what is worth keeping in memory.
+    connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA cache_size = -256").map_err(refused)?;
     migrations().to_latest(&mut connection).map_err(|error| match error {
         rusqlite_migration::Error::RusqliteError { err, .. } => refused(err),
         other => Error::Unusable { path: path.to_owned(), reason: other.to_string() },
@@ -217,10 +245,15 @@ fn migrations() -> Migrations<'static> {
     )])
 }
 
-fn read(connection: &Connection) -> rusqlite::Result<Vec<Record>> {
+fn read(connection: &Connection) -> rusqlite::Result<Records> {
     let mut statement = connection.prepare("SELECT kind, id, body FROM record")?;
-    let rows = statement.query_map([], |row| Ok(Record { kind: row.get(0)?, id: row.get(1)?, body: row.get(2)? }))?;
-    rows.collect()
+    let mut rows = statement.query([])?;
+    let mut records = Records::default();
+    while let Some(row) = rows.next()? {
+        let text = |column| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_str()?);
+        records.push([text(0)?, text(1)?, text(2)?]);
+    }
+    Ok(records)
 }
 
 #[cfg(test)]
@@ -235,12 +268,14 @@ mod tests {
     async fn what_was_committed_is_read_back_and_what_was_dropped_is_not() {
         let directory = tempfile::tempdir().unwrap();
         let (journal, records) = Journal::open(directory.path()).unwrap();
-        assert_eq!(records, []);
+        assert_eq!(records.iter().next(), None);
         journal.commit(vec![put("a", "1"), put("b", "2")], Lasting::PowerLoss).await.unwrap();
-        journal.commit(vec![put("a", "3"), Change { body: None, ..put("b", "") }], Lasting::PowerLoss).await.unwrap();
+        let late = Change { kind: "task", id: "c".into(), body: Some(String::new()) };
+        journal.commit(vec![put("a", "3"), Change { body: None, ..put("b", "") }, late], Lasting::PowerLoss).await.unwrap();
         drop(journal);
         let (_journal, records) = Journal::open(directory.path()).unwrap();
-        assert_eq!(records, [Record { kind: "port".into(), id: "a".into(), body: "3".into() }]);
+        let expected = [Record { kind: "port", id: "a", body: "3" }, Record { kind: "task", id: "c", body: "" }];
+        assert_eq!(records.iter().collect::<Vec<_>>(), expected);
     }
 
     #[tokio::test]
@@ -258,7 +293,7 @@ mod tests {
             commit.await.unwrap().unwrap();
         }
         drop(journal);
-        assert_eq!(Journal::open(directory.path()).unwrap().1.len(), 200);
+        assert_eq!(Journal::open(directory.path()).unwrap().1.iter().count(), 200);
     }
 
     #[test]
@@ -291,10 +326,10 @@ mod tests {
         let text = "no database, whatever it was before; ".repeat(200);
         fs::write(&file, &text).unwrap();
         let (journal, records) = Journal::open(directory.path()).unwrap();
-        assert_eq!(records, []);
+        assert_eq!(records.iter().next(), None);
         journal.commit(vec![put("b", "2")], Lasting::PowerLoss).await.unwrap();
         drop(journal);
-        assert_eq!(Journal::open(directory.path()).unwrap().1.len(), 1);
+        assert_eq!(Journal::open(directory.path()).unwrap().1.iter().count(), 1);
         assert_eq!(fs::read_to_string(directory.path().join("journal.db.damaged")).unwrap(), text);
     }
 

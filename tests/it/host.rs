@@ -271,7 +271,7 @@ pub fn options(pairs: &[(&str, &str)]) -> DriverOptions {
 impl Host {
     fn start(directory: &std::path::Path, neutron: Neutron, settings: Settings) -> Self {
         let (journal, records) = Journal::open(directory).unwrap();
-        let core = Arc::new(Core::new(settings, neutron, journal, &records));
+        let core = Arc::new(Core::new(settings, neutron, journal, records));
         let (stop, stopped) = watch::channel(false);
         let backlog = tokio::spawn(core.clone().run_backlog(stopped.clone()));
         let port_pool = tokio::spawn(core.clone().run_port_pool(stopped));

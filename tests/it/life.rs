@@ -380,7 +380,7 @@ async fn an_unplugging_that_comes_late_leaves_a_newer_link_alone() {
 
     // The next daemon has not come to its backlog yet.
     let (journal, records) = Journal::open(&cloud.journal("one")).unwrap();
-    let core = Arc::new(Core::new(core_settings(), cloud.client(), journal, &records));
+    let core = Arc::new(Core::new(core_settings(), cloud.client(), journal, records));
     core.create_endpoint(endpoint(&network, &id('b'), Some(address), None)).await.unwrap();
     core.delete_endpoint(&network, &id('b')).await.unwrap();
     core.create_endpoint(endpoint(&network, &id('c'), Some(address), None)).await.unwrap();

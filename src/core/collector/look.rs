@@ -62,7 +62,7 @@ impl Core {
         let state = self.state();
         // The link of a port made ahead was there before anybody came for it.
         let linked = |port: &Port| linked.contains(&binding::tap_name(port.id)) && !port.ready;
-        let idle = state.ports.values().filter(|port| port.endpoint.is_none() && !port.pooled && !linked(port));
+        let idle = state.every_port().filter(|port| port.endpoint.is_none() && !port.pooled && !linked(port));
         let ports = idle.map(|port| Found::new(Kind::Port, port.id, port.created, Deed::Port(port.id)));
         let unused = state.pools.values().filter(|pool| is_unused(&state, pool));
         let pools = unused.map(|pool| Found::new(Kind::Pool, pool.id, pool.granted, Deed::Pool(pool.id)));
@@ -175,7 +175,7 @@ pub(super) fn is_unused(state: &State, pool: &Pool) -> bool {
 /// Since when the engine has given back all pools of the network without deleting it: it gave up before we had made the network.
 fn given_up(state: &State, network: &Network) -> Option<i64> {
     // One taken up from Neutron says nothing of what the engine has given back before it names its pools.
-    if network.subnets.iter().any(|subnet| subnet.pool == subnet.id) || state.ports.values().any(|port| port.network == network.id) {
+    if network.subnets.iter().any(|subnet| subnet.pool == subnet.id) || state.every_port().any(|port| port.network == network.id) {
         return None;
     }
     let pools: Vec<&Pool> = state.pools.values().filter(|pool| pool.network.as_ref() == Some(&network.id)).collect();

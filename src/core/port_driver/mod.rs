@@ -79,7 +79,7 @@ impl Core {
             let may_come_back = {
                 let _call = self.cloud.acquire().await;
                 let _turn = self.carriers().await;
-                if self.state().ports.get(&port.id).is_some_and(|now| now.carrier.is_some()) {
+                if self.state().port(&port.id).is_some_and(|now| now.carrier.is_some()) {
                     return Ok(());
                 }
                 match carrier {

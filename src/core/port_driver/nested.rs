@@ -139,7 +139,7 @@ impl Core {
             let _turn = self.carriers().await;
             let wanted: Vec<AddressPair> = {
                 let state = self.state();
-                state.ports.values().flat_map(|port| pairs_on(machine, port)).copied().collect()
+                state.every_port().flat_map(|port| pairs_on(machine, port)).copied().collect()
             };
             let with = |entries: &[Value]| {
                 let missing = wanted.iter().filter(|pair| !pair.is_among(entries)).map(|pair| json!(pair));
@@ -195,7 +195,7 @@ impl Core {
     /// Pairs that kuryr added for the port before and has not taken back yet.
     fn pairs_left_by(&self, port: &Port, machine: Uuid) -> Vec<AddressPair> {
         let state = self.state();
-        let records = [state.ports.get(&port.id), state.unplugging(port.id)];
+        let records = [state.port(&port.id), state.unplugging(port.id)];
         records.into_iter().flatten().flat_map(|port| pairs_on(machine, port)).copied().collect()
     }
 }

@@ -44,7 +44,7 @@ impl Core {
             self.commit_at_any_rate(vec![self.promise(Work::RetirePort(Box::new(port)))]).await;
             return Err(error.into());
         }
-        let granted = self.state().ports.get(&made.id).cloned();
+        let granted = self.state().port(&made.id).cloned();
         granted.ok_or_else(|| Error::Unknown(format!("port {} was released while it was being made; try again", made.id)))
     }
 
@@ -118,7 +118,7 @@ impl Core {
             return Ok(());
         }
         let plugged = self.bind(&port).await;
-        let still_there = self.state().ports.get(&port.id).is_some_and(|now| now.pooled);
+        let still_there = self.state().port(&port.id).is_some_and(|now| now.pooled);
         if still_there && plugged.is_err() {
             self.change_port(port.id, |state, port| Ok(self.retire(state, port))).await?;
         } else if !still_there {

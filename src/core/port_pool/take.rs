@@ -41,7 +41,7 @@ impl Core {
 
     /// Waits for whoever still works on a pooled port, so that an engine that names its address may have it.
     pub(in super::super) async fn with_pooled<T>(&self, port: Uuid, work: impl Future<Output = T>) -> T {
-        let pooled = self.state().ports.get(&port).is_some_and(|port| port.pooled);
+        let pooled = self.state().port(&port).is_some_and(|port| port.pooled);
         let hold = if pooled { Some(self.hold_next(port).await) } else { None };
         let outcome = work.await;
         drop(hold);

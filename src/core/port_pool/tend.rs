@@ -244,7 +244,7 @@ impl Core {
         let found = self.neutron.list::<openstack::Port>(&query).await?;
         for id in unready {
             let Some(_hold) = self.hold(id) else { continue };
-            let Some(port) = self.state().ports.get(&id).filter(|port| port.pooled && !port.ready).cloned() else { continue };
+            let Some(port) = self.state().port(&id).filter(|port| port.pooled && !port.ready).cloned() else { continue };
             let now_there = match found.iter().find(|found| found.id == id) {
                 Some(found) => Some(found.clone()),
                 None => match self.neutron.show::<openstack::Port>(id).await {
