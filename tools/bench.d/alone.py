@@ -2,10 +2,12 @@
 
 import json
 
+import figures
 import rest
 from engine import DockerNetwork, Endpoint, Engine, Range
+from nodes import await_condition
 from path import STARTING, TimedNode
-from places import CONTROLLER, NEUTRON
+from places import CONTROLLER, NEUTRON, LabError
 from station import Station
 
 # A network, a mount and an IPC namespace with loopback, an empty /run and nothing else.
@@ -16,43 +18,62 @@ SOCKET = "/run/docker/plugins/kuryr.sock"
 WORKERS = 4
 REQUESTS = 100
 LEVELS = (0, 1000, 10000)
+DAEMON, EMBEDDED_DAEMON, CONTROLLER_ALONE = ("serve",), ("serve", "--embedded"), ("controller",)
+READY = "start of the daemon"
+RESIDENT = "KiB resident after its start"
 # A bridge of Linux takes 1024 ports.
 PORTS_OF_A_NETWORK = 1000
 SAMPLES = 30
 
 
 class Alone:
-    """Our daemon with its embedded controller in namespaces of its own."""
+    """Our daemon with its embedded controller, in one process or in two, in namespaces of their own."""
 
     def __init__(self, binary):
         self.binary = str(binary)
         self.station = Station(ALONE)
         self.state = self.station.run("mktemp", "--directory")
-        self.pid = None
+        self.running = {}
 
     def environment(self):
         return {"OS_KURYR__STATE_PATH": self.state}
 
-    def start(self):
-        """Seconds until it serves."""
-        started = self.station.order("spawn", command=[self.binary, "serve", "--embedded"], env=self.environment(), until="ready")
-        self.pid = started["pid"]
+    def start(self, *words, until="ready", **environment):
+        """Seconds until `kuryr WORDS` serves."""
+        order = {"command": [self.binary, *words], "env": {**self.environment(), **environment}, "until": until}
+        started = self.station.order("spawn", **order)
+        self.running[words] = started["pid"]
         return started["seconds"]
 
-    def end(self):
-        self.station.order("end", pid=self.pid)
-        self.pid = None
+    def start_controller(self):
+        """Without the daemon; returns the environment for one beside it."""
+        self.start(*CONTROLLER_ALONE, until="")
+        await_condition(self.controller_answers, "the embedded controller answers", 30)
+        return self.credentials()
 
-    def resident(self):
+    def controller_answers(self):
+        try:
+            return self.station.order("call", address=EMBEDDED, method="GET", path="/", text=None, headers={})["status"] < 500
+        except LabError:
+            return False
+
+    def end(self, *words):
+        self.station.order("end", pid=self.running.pop(words))
+
+    def resident(self, *words):
         """KiB."""
-        status = self.station.run("cat", f"/proc/{self.pid}/status")
+        status = self.station.run("cat", f"/proc/{self.running[words]}/status")
         return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")))
 
-    def token(self):
+    def credentials(self):
+        """OS_* for the controller."""
         settings = " ".join(f"{name}={value}" for name, value in self.environment().items())
         lines = self.station.run("sh", "-c", f"{settings} {self.binary} controller rc").splitlines()
         rc = dict(line.removeprefix("export ").split("=", 1) for line in lines if "=" in line)
-        rc = {name: value.strip("'\"") for name, value in rc.items()}
+        return {name: value.strip("'\"") for name, value in rc.items()}
+
+    def token(self):
+        rc = self.credentials()
         domain = {"name": rc.get("OS_USER_DOMAIN_NAME", "Default")}
         user = {"name": rc["OS_USERNAME"], "password": rc["OS_PASSWORD"], "domain": domain}
         scope = {"project": {"name": rc["OS_PROJECT_NAME"], "domain": domain}}
@@ -61,8 +82,8 @@ class Alone:
         return answer["headers"]["x-subject-token"]
 
     def close(self):
-        if self.pid:
-            self.end()
+        for words in list(self.running):
+            self.end(*words)
         self.station.run("rm", "-rf", self.state)
         self.station.close()
 
@@ -71,7 +92,7 @@ def api(bench):
     """Requests a second with four clients: ports made, listed, removed."""
     alone, real = Alone(bench.binary), Station(bench.lab[CONTROLLER].command())
     try:
-        alone.start()
+        alone.start(*EMBEDDED_DAEMON)
         rivals = (
             ("embedded controller", alone.station, EMBEDDED, "/networking", alone.token()),
             ("real Neutron", real, NEUTRON, "", rest.Cloud(bench.lab[CONTROLLER]).token),
@@ -105,14 +126,21 @@ def one_load(bench, name, station, address, prefix, token):
 
 
 def growth(bench):
-    """Endpoints without containers, up to the last level: what one more start takes then, the daemon's memory, and its restart."""
-    alone = Alone(bench.binary)
+    """Endpoints without containers, up to the last level: what one more start takes then, the daemon's memory, and its restart. The controller
+    is a process of its own here, so that the daemon's memory is the daemon's."""
+    alone, add = Alone(bench.binary), bench.figures.add
     try:
         for _ in range(bench.rounds):
-            bench.figures.add("start of the daemon", "0 endpoints", alone.start())
-            bench.figures.add("KiB resident after its start", "0 endpoints", alone.resident())
-            alone.end()
-        alone.start()
+            add(READY, "0 endpoints, embedded controller", alone.start(*EMBEDDED_DAEMON))
+            add(RESIDENT, "0 endpoints, embedded controller", alone.resident(*EMBEDDED_DAEMON))
+            alone.end(*EMBEDDED_DAEMON)
+        cloud = alone.start_controller()
+        for _ in range(bench.rounds):
+            add(READY, "0 endpoints", alone.start(*DAEMON, **cloud))
+            add(RESIDENT, "0 endpoints", alone.resident(*DAEMON))
+            alone.end(*DAEMON)
+        empty = figures.median(bench.figures.values(RESIDENT, "0 endpoints"))
+        alone.start(*DAEMON, **cloud)
         node = TimedNode(alone.station)
         engine, made, network = Engine(node, SOCKET), 0, None
         for level in LEVELS:
@@ -128,12 +156,14 @@ def growth(bench):
             for _ in range(SAMPLES):
                 node.took = {}
                 Endpoint(network).start().stop()
-                bench.figures.add("the calls of one more start", name, sum(node.took[call] for call in STARTING))
+                add("the calls of one more start", name, sum(node.took[call] for call in STARTING))
             if level:
-                bench.figures.add("KiB resident", name, alone.resident())
-                alone.end()
-                bench.figures.add("start of the daemon", name, alone.start())
-                bench.figures.add("KiB resident after its start", name, alone.resident())
+                add("KiB resident", name, alone.resident(*DAEMON))
+                for _ in range(bench.rounds):
+                    alone.end(*DAEMON)
+                    add(READY, name, alone.start(*DAEMON, **cloud))
+                    add(RESIDENT, name, alone.resident(*DAEMON))
+                    add("KiB resident for each endpoint", name, (alone.resident(*DAEMON) - empty) / level)
             bench.figures.save()
     finally:
         alone.close()

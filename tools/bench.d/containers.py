@@ -1,36 +1,49 @@
 """Sections about containers on the engine."""
 
-import itertools
+import random
 
 import contenders
 import plugins
-import rest
-from nodes import await_condition
 from places import CONTROLLER, NETWORKERS, NEUTRON
+from remains import Remains, await_ready, resident, time_in_calls
 from requests_log import Requests
 
 BURSTS = (20, 50)
-# The Python takes too long for more, and half of it fails.
 BURST_ROUNDS = 3
-DELAYS = (100, 1000)
-DELAY_ROUNDS = 5
+DELAYS = (0, 100, 1000)
+DELAY_ROUNDS = 3
+COUNTED = 3
 CONTAINER = "bench"
 SLEEP = ("sleep", "1000000")
+
+
+def in_turns(everyone, rounds):
+    """All of them so many times, each time in another order, so that nobody always comes after the same other one; the same in every run."""
+    dice = random.Random(1)
+    for _ in range(rounds):
+        yield from dice.sample(everyone, len(everyone))
+
+
+def settle(bench, contender):
+    """Until our daemon does nothing more behind the engine's back that would take the machine's time from what is measured next."""
+    await_ready(bench.ours, contender.ahead)
 
 
 def starts(bench):
     """docker run, docker rm and the first answered ping, one container at a time, all contenders in turn."""
     nothing = contenders.Contender("none", bench.ours, None)
-    four = [nothing, *contenders.of_ours(bench.ours), *contenders.of_the_python(bench.theirs)]
-    six = contenders.of_ours(bench.ours, " dual stack", subnet6=True)
-    everyone = [contender.set_up() for contender in four + six]
+    there, python = contenders.of_the_python(bench.theirs)
+    everyone = [nothing, *contenders.of_ours(bench.ours), there, python, *contenders.of_ours(bench.ours, dual_stack=True)]
+    for contender in everyone:
+        contender.set_up()
     try:
-        for number in range(bench.rounds):
-            # No contender always comes after the same other one.
-            for contender in everyone[number % len(everyone) :] + everyone[: number % len(everyone)]:
-                one_life(bench, contender)
-        for contender in everyone[1:]:
-            requests(bench, contender)
+        for contender in in_turns(everyone, bench.rounds):
+            one_life(bench, contender)
+        for contender in everyone:
+            if contender.ours or contender is python:
+                requests(bench, contender)
+        for name, station in (("kuryr", bench.ours), ("python", bench.theirs)):
+            bench.figures.add("KiB resident after these starts", name, resident(station))
     finally:
         for contender in everyone:
             contender.tear_down()
@@ -38,72 +51,121 @@ def starts(bench):
 
 def one_life(bench, contender):
     add = bench.figures.add
+    settle(bench, contender)
+    calls = time_in_calls(bench.ours)
     add("docker run", contender.name, contender.station.time(*contender.start(CONTAINER, *SLEEP)))
+    if contender.ours:
+        add("docker run: of it in the plugin's calls", contender.name, time_in_calls(bench.ours) - calls)
+    settle(bench, contender)
+    calls = time_in_calls(bench.ours)
     add("docker rm", contender.name, contender.remove(CONTAINER))
+    if contender.ours:
+        add("docker rm: of it in the plugin's calls", contender.name, time_in_calls(bench.ours) - calls)
     if contender.create is not None:
+        settle(bench, contender)
         answer = contender.station.order("until_line", command=contender.first_ping())
         add("docker run to first ping", contender.name, answer["seconds"])
 
 
-def requests(bench, contender):
-    """What a start and a removal cost Neutron, by its own log: until the engine has its answer, and in all."""
-    log = Requests(bench.lab, NETWORKERS[0] if contender.station is bench.ours else NETWORKERS[1])
-    for _ in range(3):
-        for what, action in (("start", lambda: contender.station.run(*contender.start(CONTAINER, *SLEEP))), ("removal", lambda: contender.remove(CONTAINER))):
-            log.quiet()
-            before = log.count()
-            action()
-            bench.figures.add(f"Neutron requests of a {what}, before it is done", contender.name, log.count() - before)
-            log.quiet()
-            bench.figures.add(f"Neutron requests of a {what}, in all", contender.name, log.count() - before)
-
-
-def bursts(bench):
-    """Many containers at once, and what is left of them afterwards."""
-    warm = contenders.Contender("kuryr", bench.ours, [*contenders.KURYR, "-o", f"kuryr.pool.min={max(BURSTS)}", "-o", "kuryr.pool.max=100"], "10.100.2.0/24")
-    bridge, _, cold = contenders.of_ours(bench.ours)
-    there, python = contenders.of_the_python(bench.theirs)
-    everyone = [contender.set_up() for contender in (bridge, warm, cold, there, python)]
+def still(bench):
+    """docker run while the cloud's machine stands still, which here has its cores in common with the host: what is left is the host's own."""
+    nothing = contenders.Contender("none", bench.ours, None)
+    bridge, warm, _ = contenders.of_ours(bench.ours)
+    everyone = [contender.set_up() for contender in (nothing, bridge, warm)]
+    cloud = bench.lab[CONTROLLER]
     try:
-        for size, _ in itertools.product(BURSTS, range(BURST_ROUNDS)):
-            for contender in everyone:
-                if contender is warm:
-                    await_ports(bench, size + 1)
-                one_burst(bench, contender, size)
+        for contender in in_turns(everyone, bench.rounds):
+            settle(bench, contender)
+            # All processes of the node but its first.
+            cloud.run("sh", "-c", "kill -STOP -1")
+            try:
+                took = contender.station.time(*contender.start(CONTAINER, *SLEEP))
+            finally:
+                cloud.run("sh", "-c", "kill -CONT -1")
+            bench.figures.add("docker run, the cloud standing still", contender.name, took)
+            contender.remove(CONTAINER)
     finally:
         for contender in everyone:
             contender.tear_down()
 
 
+def requests(bench, contender):
+    """What a start and a removal cost Neutron in all, by its own log."""
+    log = Requests(bench.lab, NETWORKERS[0] if contender.station is bench.ours else NETWORKERS[1])
+    for _ in range(COUNTED):
+        count(bench, log, contender, "start", lambda: contender.station.run(*contender.start(CONTAINER, *SLEEP)))
+        count(bench, log, contender, "removal", lambda: contender.remove(CONTAINER))
+
+
+def count(bench, log, contender, what, action):
+    """What goes on behind belongs to it, such as a port made in the place of the one that was handed out."""
+    settle(bench, contender)
+    log.quiet()
+    before = log.count()
+    action()
+    settle(bench, contender)
+    log.quiet()
+    bench.figures.add(f"Neutron requests of a {what}", contender.name, log.count() - before)
+
+
+def bursts(bench):
+    """Many containers at once, and what is left of them afterwards."""
+    ours = contenders.of_ours(bench.ours, ahead=max(BURSTS))
+    theirs = contenders.of_the_python(bench.theirs)
+    for contender in ours + theirs:
+        contender.set_up()
+    try:
+        for size in BURSTS:
+            # The Python takes a minute or two for one, and half of it fails, so that it has only one.
+            for contender in [*in_turns(ours, min(BURST_ROUNDS, bench.rounds)), *theirs]:
+                settle(bench, contender)
+                one_burst(bench, contender, size)
+                bench.figures.save()
+    finally:
+        for contender in ours + theirs:
+            contender.tear_down()
+
+
 def one_burst(bench, contender, size):
     names = [f"{CONTAINER}-{number}" for number in range(size)]
+    remains = Remains(bench, contender)
     started = contender.station.order("together", commands=[contender.start(name, *SLEEP) for name in names])
+    settle(bench, contender)
     removed = contender.station.order("together", commands=[["docker", "rm", "--force", name] for name in names])
-    bench.figures.add(f"{size} at once: docker run", contender.name, started["seconds"])
-    bench.figures.add(f"{size} at once: docker rm", contender.name, removed["seconds"])
-    bench.figures.add(f"{size} at once: starts that failed", contender.name, len(started["failures"]))
-
-
-def await_ports(bench, number):
-    """Until so many ports are ACTIVE on our node: those of the pool and of the anchor."""
-    cloud = rest.Cloud(bench.lab[CONTROLLER])
-    query = f"{NEUTRON}/v2.0/ports?binding:host_id={NETWORKERS[0]}&status=ACTIVE&fields=id&fields=device_owner"
-
-    def there():
-        ports = cloud.call("GET", query)["ports"]
-        return sum(port["device_owner"].startswith("compute:kuryr") for port in ports) >= number
-
-    await_condition(there, f"{number} ports are ACTIVE on {NETWORKERS[0]}", 180)
+    add = bench.figures.add
+    add(f"{size} at once: docker run", contender.name, started["seconds"])
+    add(f"{size} at once: docker rm", contender.name, removed["seconds"])
+    add(f"{size} at once: starts that failed", contender.name, len(started["failures"]))
+    for what, left in remains.left().items():
+        add(f"{size} at once: left afterwards, {what}", contender.name, left)
 
 
 def networks(bench):
-    """docker network create and rm."""
-    everyone = [*contenders.of_ours(bench.ours), *contenders.of_the_python(bench.theirs)]
-    for _ in range(bench.rounds):
-        for contender in everyone:
-            create = ["docker", "network", "create", *contender.options(), contender.network]
-            bench.figures.add("docker network create", contender.name, contender.station.time(*create))
-            bench.figures.add("docker network rm", contender.name, contender.station.time("docker", "network", "rm", contender.network))
+    """docker network create and rm, and what they cost Neutron."""
+    bridge, _, kuryr = contenders.of_ours(bench.ours)
+    there, python = contenders.of_the_python(bench.theirs)
+    everyone = [bridge, kuryr, there, python]
+    for contender in everyone:
+        # A section that failed may have left its networks.
+        contender.tear_down()
+    for contender in in_turns(everyone, bench.rounds):
+        settle(bench, contender)
+        bench.figures.add("docker network create", contender.name, contender.station.time(*create(contender)))
+        settle(bench, contender)
+        bench.figures.add("docker network rm", contender.name, contender.station.time(*remove(contender)))
+    for contender, node in ((kuryr, NETWORKERS[0]), (python, NETWORKERS[1])):
+        log = Requests(bench.lab, node)
+        for _ in range(COUNTED):
+            count(bench, log, contender, "network create", lambda: contender.station.run(*create(contender)))
+            count(bench, log, contender, "network rm", lambda: contender.station.run(*remove(contender)))
+
+
+def create(contender):
+    return ["docker", "network", "create", *contender.options(), contender.network]
+
+
+def remove(contender):
+    return ["docker", "network", "rm", contender.network]
 
 
 def delay(bench):
@@ -117,11 +179,13 @@ def delay(bench):
             slow_down(ours, theirs, milliseconds)
             for contender in everyone:
                 contender.set_up()
-            for _ in range(DELAY_ROUNDS):
-                for contender in everyone:
-                    took = contender.station.time(*contender.start(CONTAINER, *SLEEP))
-                    bench.figures.add(f"docker run, Neutron {milliseconds} ms later", contender.name, took)
-                    contender.remove(CONTAINER)
+            for contender in in_turns(everyone, min(DELAY_ROUNDS, bench.rounds)):
+                settle(bench, contender)
+                took = contender.station.time(*contender.start(CONTAINER, *SLEEP))
+                bench.figures.add(f"docker run, Neutron {milliseconds} ms later", contender.name, took)
+                settle(bench, contender)
+                took = contender.remove(CONTAINER)
+                bench.figures.add(f"docker rm, Neutron {milliseconds} ms later", contender.name, took)
             for contender in everyone:
                 contender.tear_down()
     finally:

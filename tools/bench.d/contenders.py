@@ -7,8 +7,6 @@ from nodes import await_condition
 from places import LabError
 
 KURYR = ["--driver", "kuryr", "--ipam-driver", "kuryr"]
-# A network without ports made ahead shows the cold start.
-COLD = ["-o", "kuryr.pool.max=0"]
 
 
 @dataclasses.dataclass
@@ -18,6 +16,9 @@ class Contender:
     create: list  # what `docker network create` is told besides the ranges; none for --net none
     subnet: str = ""
     subnet6: str = ""
+    ahead: int = 0  # ports that kuryr is to have made before a container is started
+
+    ours: bool = False  # whether our daemon serves it
 
     @property
     def network(self):
@@ -27,7 +28,8 @@ class Contender:
         ranges = ["--subnet", self.subnet, "--gateway", self.subnet.replace(".0/24", ".1")]
         if self.subnet6:
             ranges += ["--ipv6", "--subnet", self.subnet6, "--gateway", self.subnet6.replace("/64", "1")]
-        return [*self.create, *ranges]
+        pool = ["-o", f"kuryr.pool.min={self.ahead}", "-o", f"kuryr.pool.max={self.ahead}"] if self.ahead else []
+        return [*self.create, *pool, *ranges]
 
     def set_up(self):
         """The network, and on it a container that answers pings."""
@@ -72,14 +74,18 @@ class Contender:
         return ["docker", "run", "--rm", "--pull", "never", "--net", self.network, docker.IMAGE, "sh", "-c", script]
 
 
-def of_ours(station, suffix="", subnet6=None):
-    """The contenders on the node of our plugin; with `subnet6` in dual stack."""
-    six = (lambda place: f"fd00:{place}::/64") if subnet6 else (lambda place: "")
-    number = 110 if subnet6 else 100
+def of_ours(station, dual_stack=False, ahead=4):
+    """The contenders on the node of our plugin: bridge, warm and cold. Without options kuryr makes no ports ahead, so that a start is cold."""
+    suffix, number = (" dual stack", 110) if dual_stack else ("", 100)
+
+    def contender(name, place, create, **more):
+        subnet6 = f"fd00:{place}::/64" if dual_stack else ""
+        return Contender(f"{name}{suffix}", station, create, f"10.{number}.{place}.0/24", subnet6, **more)
+
     return [
-        Contender(f"bridge{suffix}", station, ["--driver", "bridge"], f"10.{number}.1.0/24", six("1")),
-        Contender(f"kuryr{suffix}", station, KURYR, f"10.{number}.2.0/24", six("2")),
-        Contender(f"kuryr cold{suffix}", station, [*KURYR, *COLD], f"10.{number}.3.0/24", six("3")),
+        contender("bridge", 1, ["--driver", "bridge"]),
+        contender("kuryr warm", 2, KURYR, ahead=ahead, ours=True),
+        contender("kuryr cold", 3, KURYR, ours=True),
     ]
 
 

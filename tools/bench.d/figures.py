@@ -18,6 +18,10 @@ class Figures:
         """One more value of a series, in seconds unless the name says otherwise."""
         self.kept["sections"][self.section].setdefault(what, {}).setdefault(contender, []).append(value)
 
+    def values(self, what, contender):
+        """Those of the section under way."""
+        return self.kept["sections"][self.section][what][contender]
+
     def about(self, **facts):
         self.kept["about"].update(facts)
 

@@ -1,14 +1,18 @@
 """The plugin's calls without an engine: what the plugin itself takes."""
 
 import json
-import time
 
-import contenders
 import plugins
 from engine import DockerNetwork, Endpoint, Engine, Range
+from places import NETWORKERS
+from remains import await_ready
+from requests_log import Requests
 
 # The calls of a start that the engine waits for one after the other.
 STARTING = ("IpamDriver.RequestAddress", "NetworkDriver.CreateEndpoint", "NetworkDriver.Join")
+STOPPING = ("NetworkDriver.Leave", "NetworkDriver.DeleteEndpoint", "IpamDriver.ReleaseAddress")
+# Ports ahead, and how many of them are used up before the pool is waited for.
+AHEAD = 40
 
 
 class TimedNode:
@@ -23,6 +27,23 @@ class TimedNode:
         return Reply(answer["status"], answer["text"])
 
 
+class CountedNode(TimedNode):
+    """The same, with what each call asks of Neutron until it is answered, and after that until the next one."""
+
+    def __init__(self, station, log):
+        super().__init__(station)
+        self.log, self.asked = log, {}
+
+    def request(self, address, method, path, text, headers):
+        self.log.quiet()
+        before = self.log.count()
+        reply = super().request(address, method, path, text, headers)
+        until_reply = self.log.count() - before
+        self.log.quiet()
+        self.asked[path.lstrip("/")] = (until_reply, self.log.count() - before)
+        return reply
+
+
 class Reply:
     def __init__(self, status, text):
         self.status, self.text = status, text
@@ -33,22 +54,38 @@ class Reply:
 
 def path(bench):
     """The calls of a start and a stop over the plugin's socket, as the engine makes them."""
-    no_pool = dict([contenders.COLD[1].split("=")])
-    for name, station, address, place, options, rounds in (
-        ("kuryr", bench.ours, plugins.SOCKET, "10.130.1", {}, 10 * bench.rounds),
-        ("kuryr cold", bench.ours, plugins.SOCKET, "10.130.2", no_pool, 2 * bench.rounds),
-        ("python", bench.theirs, plugins.URI, "10.130.3", {}, bench.rounds),
+    warm = {"kuryr.pool.min": str(AHEAD), "kuryr.pool.max": str(AHEAD)}
+    for name, station, host, address, place, options, ahead, rounds in (
+        ("kuryr warm", bench.ours, NETWORKERS[0], plugins.SOCKET, "10.130.0", warm, AHEAD, 20 * bench.rounds),
+        ("kuryr cold", bench.ours, NETWORKERS[0], plugins.SOCKET, "10.131.0", {}, 0, 2 * bench.rounds),
+        ("python", bench.theirs, NETWORKERS[1], plugins.URI, "10.132.0", {}, 0, bench.rounds),
     ):
         node = TimedNode(station)
-        network = DockerNetwork(Engine(node, address), [Range(f"{place}.0/24", f"{place}.1")], options).create()
+        # Of a small subnet only a share is held ahead.
+        network = DockerNetwork(Engine(node, address), [Range(f"{place}.0/16", f"{place}.1")], options).create()
         try:
-            for _ in range(rounds):
-                node.took = {}
-                Endpoint(network).start().stop()
-                for call, seconds in node.took.items():
-                    bench.figures.add(call, name, seconds)
-                bench.figures.add("a start: address, endpoint and join", name, sum(node.took[call] for call in STARTING))
-                # As an engine leaves time between two containers.
-                time.sleep(0.1)
+            for number in range(rounds):
+                if number % max(1, ahead) == 0:
+                    await_ready(bench.ours, ahead)
+                one_start(bench, name, node, network)
+            counted = CountedNode(station, Requests(bench.lab, host))
+            network.engine.node = counted
+            await_ready(bench.ours, ahead)
+            Endpoint(network).start().stop()
+            for call, (until_reply, in_all) in counted.asked.items():
+                bench.figures.add(f"Neutron requests of {call} until its answer", name, until_reply)
+                bench.figures.add(f"Neutron requests of {call} until the next call", name, in_all)
+            for what, calls in (("start", STARTING), ("stop", STOPPING)):
+                on_its_way = sum(counted.asked[call][0] for call in calls)
+                bench.figures.add(f"Neutron requests on the way of a {what}", name, on_its_way)
+            network.engine.node = node
         finally:
             network.remove()
+
+
+def one_start(bench, name, node, network):
+    node.took = {}
+    Endpoint(network).start().stop()
+    for call, seconds in node.took.items():
+        bench.figures.add(call, name, seconds)
+    bench.figures.add("a start: address, endpoint and join", name, sum(node.took[call] for call in STARTING))

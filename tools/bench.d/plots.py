@@ -12,6 +12,7 @@ PICTURES = {
     "starts": ("docker run", "docker rm", "docker run to first ping"),
     "bursts": ("20 at once: docker run", "50 at once: docker run"),
     "networks": ("docker network create", "docker network rm"),
+    "delay": ("docker run, Neutron 0 ms later", "docker run, Neutron 100 ms later", "docker run, Neutron 1000 ms later"),
     "growth": ("the calls of one more start", "start of the daemon"),
 }
 

@@ -82,9 +82,14 @@ def call(order):
     body = order["text"] or ""
     headers = {"Content-Type": "application/json", **order["headers"]}
     began = time.monotonic()
-    connection.request(order["method"], order["path"], body, headers)
-    answer = connection.getresponse()
-    text = answer.read().decode()
+    try:
+        connection.request(order["method"], order["path"], body, headers)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+    except (OSError, http.client.HTTPException):
+        # It would refuse every further request.
+        del connections[address]
+        raise
     took = time.monotonic() - began
     given = {name.lower(): value for name, value in answer.getheaders()}
     return {"seconds": took, "status": answer.status, "text": text, "headers": given}
@@ -142,6 +147,8 @@ def end(order):
     began = time.monotonic()
     process.terminate()
     process.wait(120)
+    # Nobody is at their other end any more.
+    connections.clear()
     return {"seconds": time.monotonic() - began}
 
 
