@@ -10,6 +10,7 @@ import book
 from faults import step_faults  # noqa: F401
 from lab import HOSTS, REPO, TOOL, docker, eventually, expect_nothing_of_kuryr, lab, on, openstack, up
 from nested import step_nested  # noqa: F401
+from outages import step_outages  # noqa: F401
 from swarm import step_swarm  # noqa: F401
 
 CONTAINERS = ("kuryr-c1", "kuryr-c2")
