@@ -23,7 +23,7 @@ DEFAULT = {
         "up_again", "walkthrough", "security_groups", "faults", "outages", "nested", "old_configuration", "python_to_ours", "ours_to_python", "book",
         "controller", "conformance",
     ],
-    "ovn": ["walkthrough", "security_groups", "book", "conformance"],
+    "ovn": ["walkthrough", "security_groups", "nested", "book", "conformance"],
     "ovs": ["walkthrough", "security_groups", "python_to_ours", "ours_to_python", "conformance"],
     "ovs-hybrid": ["walkthrough", "hybrid", "security_groups", "conformance"],
 }
