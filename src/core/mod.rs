@@ -54,6 +54,7 @@ pub use self::{
     port_pool::PoolSettings,
 };
 use self::{
+    port_driver::PairChanges,
     port_pool::PortPool,
     record::{Entry, Key, Made, Port, Task, Work},
     state::State,
@@ -122,6 +123,7 @@ pub struct Core {
     cloud: Semaphore,
     unplug: Unplug,
     port_pool: PortPool,
+    pair_changes: PairChanges,
     /// Held alone by whoever writes what is owed, and shared by other commits: what is owed is written as it stands, so that nothing may
     /// change it meanwhile.
     writing: RwLock<()>,
@@ -164,6 +166,7 @@ impl Core {
             cloud: Semaphore::new(backlog::CALLS_AT_ONCE),
             unplug: Unplug::default(),
             port_pool,
+            pair_changes: PairChanges::default(),
             writing: RwLock::default(),
             unwritten: Mutex::default(),
             external_network: Mutex::default(),

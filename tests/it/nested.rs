@@ -1,7 +1,7 @@
 //! Containers in a machine of the cloud: real macvlans on the machine's own interface, and the address pairs of its port in Neutron. Kernels
 //! without ipvlan are asked for one all the same.
 
-use std::{net::UdpSocket, sync::Arc};
+use std::{net::UdpSocket, sync::Arc, time::Duration};
 
 use kuryr::{
     config::PortDriver,
@@ -18,6 +18,8 @@ use crate::{
 };
 
 const RANGE: &str = "10.0.0.0/24";
+/// Ends a run that is broken.
+const LIMIT: Duration = Duration::from_secs(60);
 /// What an operator has put on the machine's port.
 const OPERATORS: &str = "192.0.2.7";
 
@@ -197,6 +199,115 @@ async fn two_daemons_that_change_the_machines_port_at_once_lose_no_pair() {
     }
     ends.join_all().await;
     assert_eq!((machine.pairs().await, macvlans()), (machine.operators(), 0));
+}
+
+/// The containers' networks are two, and both are the machine's.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_slow_for_one_endpoint_holds_no_other_up() {
+    let machine = Machine::start().await;
+    let host = Arc::new(machine.host("one"));
+    let pools = host.create(&id('a'), &plan()).await.unwrap();
+    let others = host.create(&id('c'), &plan()).await.unwrap();
+    let leaving = host.run(&id('c'), &id('d'), &others[0]).await;
+    host.core.backlog_settled().await;
+
+    machine.trouble("PUT", Trouble::Late);
+    let address = host.address(&pools[0], None).await.unwrap();
+    let core = host.core.clone();
+    let starting = tokio::spawn(async move { core.create_endpoint(endpoint(&id('a'), &id('b'), Some(address), None)).await });
+    machine.cloud.held(1).await;
+    machine.cloud.spare_others();
+    let others_go_on = async {
+        let coming = host.run(&id('c'), &id('e'), &others[0]).await;
+        host.remove_container(&id('c'), &id('d'), &others[0], leaving).await;
+        host.remove_container(&id('c'), &id('e'), &others[0], coming).await;
+    };
+    tokio::time::timeout(LIMIT, others_go_on).await.expect("they waited for the answer about another");
+    assert!(!starting.is_finished());
+    machine.cloud.mend();
+    starting.await.unwrap().unwrap();
+    assert_eq!((machine.pairs().await.len(), macvlans()), (2, 1), "the operator's and that of the one that was slow");
+    host.remove_container(&id('a'), &id('b'), &pools[0], address).await;
+    assert_eq!((machine.pairs().await, macvlans()), (machine.operators(), 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn starts_and_ends_at_once_need_few_changes_of_the_machines_port() {
+    const CONTAINERS: usize = 8;
+    let machine = Machine::start().await;
+    let host = Arc::new(machine.host("one"));
+    let pools = host.create(&id('a'), &plan()).await.unwrap();
+    host.core.backlog_settled().await;
+    let containers: Vec<DockerId> = (0..CONTAINERS).map(|number| DockerId::parse(&format!("{number:064x}")).unwrap()).collect();
+    let mut addresses = Vec::new();
+    for _ in &containers {
+        addresses.push(host.address(&pools[0], None).await.unwrap());
+    }
+    let revision = async || machine.cloud.neutron.show::<Port>(machine.port.id).await.unwrap().revision_number;
+    let before = revision().await;
+    machine.cloud.controller.reset_calls();
+    machine.trouble("PUT", Trouble::Late);
+    let mut starts = tokio::task::JoinSet::new();
+    for (container, address) in containers.iter().zip(&addresses) {
+        let (core, request) = (host.core.clone(), endpoint(&id('a'), container, Some(*address), None));
+        starts.spawn(async move { core.create_endpoint(request).await.unwrap() });
+    }
+    // The first of them is being written, and all have looked for the machine's port.
+    machine.cloud.held(1).await;
+    let looked = async || machine.cloud.controller.calls().get(&("GET".into(), "ports".into())).copied() >= u64::try_from(CONTAINERS).ok();
+    machine.cloud.until(looked).await;
+    machine.cloud.mend();
+    starts.join_all().await;
+    assert_eq!((machine.pairs().await.len(), macvlans()), (CONTAINERS + 1, CONTAINERS));
+    let started = revision().await;
+    let each = i64::try_from(CONTAINERS).unwrap();
+    assert!(started - before < each, "{} changes for {CONTAINERS} starts", started - before);
+
+    host.core.backlog_settled().await;
+    machine.trouble("PUT", Trouble::Late);
+    for container in &containers {
+        host.core.delete_endpoint(&id('a'), container).await.unwrap();
+    }
+    // The first of them is being written, and the links of all are gone, which is what comes before.
+    machine.cloud.held(2).await;
+    machine.cloud.until(async || macvlans() == 0).await;
+    machine.cloud.mend();
+    host.core.backlog_settled().await;
+    let ended = revision().await;
+    assert!(ended - started < each, "{} changes for {CONTAINERS} ends", ended - started);
+    assert_eq!((machine.pairs().await, macvlans()), (machine.operators(), 0));
+}
+
+/// The machine gets another port while the daemon is away; one container runs on, and the start of another is repeated.
+#[tokio::test(flavor = "multi_thread")]
+async fn pairs_go_from_a_port_that_is_the_machines_no_more() {
+    let machine = Machine::start().await;
+    let host = machine.host("one");
+    let pools = host.create(&id('a'), &plan()).await.unwrap();
+    let running = host.run(&id('a'), &id('b'), &pools[0]).await;
+    let repeated = host.run(&id('a'), &id('c'), &pools[0]).await;
+    host.core.backlog_settled().await;
+    host.stop().await;
+    let body = json!({"network_id": machine.network.id, "device_owner": "compute:nova", "device_id": "machine"});
+    let other: Port = machine.cloud.neutron.create(&body).await.unwrap();
+    let mut socket = Socket::open().unwrap();
+    let index = socket.link("eth0").unwrap().unwrap().index;
+    socket.set_mac(index, other.mac_address).unwrap();
+
+    let host = machine.host("one");
+    host.core.create_endpoint(endpoint(&id('a'), &id('c'), Some(repeated), None)).await.unwrap();
+    host.core.backlog_settled().await;
+    let of = async |port: uuid::Uuid| {
+        let port: Port = machine.cloud.neutron.show(port).await.unwrap();
+        let pairs = port.extra["allowed_address_pairs"].as_array().unwrap().clone();
+        pairs.iter().map(|pair| pair["ip_address"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(of(other.id).await, [repeated.addr().to_string()]);
+    assert_eq!(of(machine.port.id).await, [OPERATORS.to_owned(), running.addr().to_string()]);
+    for (container, address) in [('b', running), ('c', repeated)] {
+        host.remove_container(&id('a'), &id(container), &pools[0], address).await;
+    }
+    assert_eq!((of(other.id).await, of(machine.port.id).await), (vec![], vec![OPERATORS.to_owned()]));
 }
 
 /// Of two changes that meet, Neutron repeats one without its `If-Match`.

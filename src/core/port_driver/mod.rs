@@ -11,13 +11,16 @@
 //! when the endpoint cannot be made.
 
 mod nested;
+mod pairs;
 mod sriov;
 mod trunk;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
-pub use self::{nested::AddressPair, sriov::Vnic};
+pub(super) use self::pairs::PairChanges;
+pub use self::{pairs::AddressPair, sriov::Vnic};
 use super::{
     Core, Error,
     address::given_back,
@@ -39,6 +42,14 @@ pub enum Carrier {
     Trunk(Uuid),
 }
 
+impl Carrier {
+    /// The machine's port or trunk.
+    fn id(&self) -> Uuid {
+        let (Self::Machine { port: id, .. } | Self::Trunk(id)) = self;
+        *id
+    }
+}
+
 impl Core {
     /// Refuses a MAC of the user's choice where the interface has the machine's.
     pub(super) fn check_mac_is_free(&self, mac: Option<MacAddr>) -> Result<(), Error> {
@@ -56,11 +67,11 @@ impl Core {
             _ if port.is_of_a_card() => self.choose_function(port).await?,
             PortDriver::Veth => port,
             PortDriver::Macvlan | PortDriver::Ipvlan => {
-                let _turn = self.carriers().await;
+                let _turn = self.carrier_turn(port.id).await;
                 self.allow_on_machine(port).await?
             }
             PortDriver::Vlan => {
-                let _turn = self.carriers().await;
+                let _turn = self.carrier_turn(port.id).await;
                 self.join_trunk(port).await?
             }
         };
@@ -77,15 +88,11 @@ impl Core {
         let Some(carrier) = &port.carrier else { return Ok(()) };
         loop {
             let may_come_back = {
-                let _call = self.cloud.acquire().await;
-                let _turn = self.carriers().await;
+                let _turn = self.carrier_turn(port.id).await;
                 if self.state().port(&port.id).is_some_and(|now| now.carrier.is_some()) {
                     return Ok(());
                 }
-                match carrier {
-                    Carrier::Machine { port: machine, pairs } => self.disallow_on_machine(*machine, pairs).await?,
-                    Carrier::Trunk(trunk) => self.leave_trunk(port.id, *trunk).await.map(|()| false)?,
-                }
+                self.leave_carrier(port.id, carrier).await?
             };
             if !may_come_back {
                 return Ok(());
@@ -94,9 +101,31 @@ impl Core {
         }
     }
 
-    /// One at a time: what this host's own requests wrote at once into one object they would only have to write again.
-    async fn carriers(&self) -> tokio::sync::OwnedMutexGuard<()> {
-        self.turns.take("carriers".to_owned()).await
+    /// Takes back what has carried a port until something else does: the machine may have another port or trunk by now, or kuryr another
+    /// driver.
+    async fn leave_former(&self, port: Uuid, carrier_now: Uuid) -> Result<(), Error> {
+        let former: Vec<Carrier> = {
+            let state = self.state();
+            let records = [state.port(&port), state.unplugging(port)].into_iter().flatten();
+            records.filter_map(|port| port.carrier.clone()).filter(|carrier| carrier.id() != carrier_now).collect()
+        };
+        for carrier in former {
+            self.leave_carrier(port, &carrier).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns whether it may come back once more.
+    async fn leave_carrier(&self, port: Uuid, carrier: &Carrier) -> Result<bool, Error> {
+        match carrier {
+            Carrier::Machine { port: machine, pairs } => self.disallow_on_machine(*machine, pairs).await,
+            Carrier::Trunk(trunk) => self.leave_trunk(port, *trunk).await.map(|()| false),
+        }
+    }
+
+    /// What carries a port is changed by one at a time.
+    async fn carrier_turn(&self, port: Uuid) -> OwnedMutexGuard<()> {
+        self.turns.take(format!("carrier of port {port}")).await
     }
 
     /// The network on which containers are if nobody names one; none where each Docker network gets its own.

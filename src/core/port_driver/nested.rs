@@ -1,18 +1,18 @@
 //! Containers in a machine of the cloud, by macvlan or ipvlan: Neutron lets their addresses through the machine's own port by its
-//! `allowed_address_pairs`. Several kuryrs and others may change that list at once, so that every change names the revision that it was made from
-//! (`If-Match`). A pair that somebody else has put there is never removed.
+//! `allowed_address_pairs`. A pair that somebody else has put there is never removed.
 //!
-//! That is not enough: of two changes of the pairs that meet in its database, Neutron (21, 26) repeats the later without its `If-Match`, and so
-//! brings back the list that this one was made from. So it is looked again a while after each change whether it still holds.
+//! That a change names the revision that it was made from is not enough: of two changes of the pairs that meet in its database, Neutron (21, 26)
+//! repeats the later without its `If-Match`, and so brings back the list that this one was made from. So it is looked again a while after each
+//! change whether it still holds.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
-use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::Carrier;
+use super::{
+    AddressPair, Carrier,
+    pairs::{ATTEMPTS, Change, changed_by_others, entries},
+};
 use crate::{
     binding::{self, Driver},
     config::PortDriver,
@@ -20,41 +20,12 @@ use crate::{
         Core, Error,
         endpoint::on_blocking_thread,
         record::{Port, Work},
-        work::gone,
     },
-    mac::MacAddr,
     openstack,
 };
 
-/// How often a port that others change at the same moment is read again before the caller has to come again.
-const ATTEMPTS: usize = 20;
 /// Requests that were under way when ours was answered have ended by then.
 pub(super) const SETTLING: Duration = Duration::from_secs(2);
-/// The list in Neutron, which the client leaves among a port's other fields.
-const PAIRS: &str = "allowed_address_pairs";
-
-/// An address and the MAC that it may be sent from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AddressPair {
-    /// The address.
-    pub ip_address: IpAddr,
-    /// The MAC.
-    pub mac_address: MacAddr,
-}
-
-impl AddressPair {
-    /// Whether an entry of Neutron's list says the same.
-    fn is(&self, entry: &Value) -> bool {
-        let parsed = |text: &str| text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok();
-        let address = entry["ip_address"].as_str().and_then(parsed);
-        let mac = serde_json::from_value::<MacAddr>(entry["mac_address"].clone()).ok();
-        address == Some(self.ip_address.into()) && mac == Some(self.mac_address)
-    }
-
-    fn is_among(&self, entries: &[Value]) -> bool {
-        entries.iter().any(|entry| self.is(entry))
-    }
-}
 
 impl Core {
     /// The Neutron port of the machine's own interface, which its MAC tells, and where several networks have that MAC, its addresses.
@@ -92,31 +63,36 @@ impl Core {
         if port.addresses.is_empty() {
             return Err(Error::Invalid(format!("port {} has no address that the machine's port could let through", port.id)));
         }
-        let mut machine = self.machine_port().await?;
+        let machine = self.machine_port().await?;
+        self.leave_former(port.id, machine.id).await?;
         let driver = self.nested_driver();
         let wanted = pairs_of(&port, &driver, &machine);
         let known = self.pairs_left_by(&port, machine.id);
-        for _ in 0..ATTEMPTS {
-            let entries = entries(&machine);
-            let missing: Vec<&AddressPair> = wanted.iter().filter(|pair| !pair.is_among(&entries)).collect();
-            let pairs = wanted.iter().filter(|pair| known.contains(pair) || missing.contains(pair)).copied().collect();
-            let port = self.write_driver(&port, driver.clone(), Some(Carrier::Machine { port: machine.id, pairs })).await?;
-            if missing.is_empty() {
-                return Ok(port);
-            }
-            let all: Vec<Value> = entries.into_iter().chain(missing.into_iter().map(|pair| json!(pair))).collect();
-            match self.neutron.update_at::<openstack::Port>(machine.id, machine.revision_number, &json!({ PAIRS: all })).await {
-                Err(error) if is_overtaken(&error) => machine = self.neutron.show(machine.id).await?,
-                outcome => return Ok(outcome.map(|_| port)?),
-            }
+        let before = entries(&machine);
+        let (mut there, missing): (Vec<AddressPair>, Vec<AddressPair>) = wanted.iter().copied().partition(|pair| pair.is_among(&before));
+        let id = machine.id;
+        let ours = |there: &[AddressPair]| {
+            let pairs = wanted.iter().filter(|pair| known.contains(pair) || !there.contains(pair)).copied().collect();
+            Some(Carrier::Machine { port: id, pairs })
+        };
+        let port = self.write_driver(&port, driver.clone(), ours(&there)).await?;
+        if missing.is_empty() {
+            return Ok(port);
         }
-        Err(changed_by_others(machine.id))
+        let put_meanwhile = self.change_pairs(id, Change::Allow(missing), Some(machine)).await?;
+        if put_meanwhile.is_empty() {
+            return Ok(port);
+        }
+        there.extend(put_meanwhile);
+        self.write_driver(&port, driver, ours(&there)).await
     }
 
     /// Takes address pairs off the machine's port; false when none of them was there.
     pub(super) async fn disallow_on_machine(&self, machine: Uuid, pairs: &[AddressPair]) -> Result<bool, Error> {
-        let without = |entries: &[Value]| entries.iter().filter(|entry| !pairs.iter().any(|pair| pair.is(entry))).cloned().collect();
-        self.change_pairs(machine, without).await
+        if pairs.is_empty() {
+            return Ok(false);
+        }
+        Ok(!self.change_pairs(machine, Change::Disallow(pairs.to_vec()), None).await?.is_empty())
     }
 
     /// Has it looked after a while later that the machine's port still lets through what it should.
@@ -135,17 +111,18 @@ impl Core {
     pub(in super::super) async fn watch_machine(&self, machine: Uuid) -> Result<(), Error> {
         for _ in 0..ATTEMPTS {
             tokio::time::sleep(SETTLING).await;
-            let _call = self.cloud.acquire().await;
-            let _turn = self.carriers().await;
-            let wanted: Vec<AddressPair> = {
-                let state = self.state();
-                state.every_port().flat_map(|port| pairs_on(machine, port)).copied().collect()
-            };
-            let with = |entries: &[Value]| {
-                let missing = wanted.iter().filter(|pair| !pair.is_among(entries)).map(|pair| json!(pair));
-                entries.iter().cloned().chain(missing).collect()
-            };
-            if !self.change_pairs(machine, with).await? {
+            let mut put_back = false;
+            for port in self.lacking(machine).await? {
+                // It may be coming or leaving at this moment.
+                let _turn = self.carrier_turn(port).await;
+                let wanted = self.state().port(&port).map(|port| pairs_on(machine, port).to_vec()).unwrap_or_default();
+                if wanted.is_empty() {
+                    continue;
+                }
+                let there = self.change_pairs(machine, Change::Allow(wanted.clone()), None).await?;
+                put_back |= there.len() < wanted.len();
+            }
+            if !put_back {
                 return Ok(());
             }
             tracing::warn!(port = %machine, "put address pairs back that somebody else's change of the port had taken off");
@@ -153,24 +130,16 @@ impl Core {
         Err(changed_by_others(machine))
     }
 
-    /// Changes the pairs of the machine's port as they stand at that moment; false when nothing changes, also because the port is gone.
-    async fn change_pairs(&self, machine: Uuid, change: impl Fn(&[Value]) -> Vec<Value>) -> Result<bool, Error> {
-        for _ in 0..ATTEMPTS {
-            let found = match self.neutron.show::<openstack::Port>(machine).await {
-                Err(error) if error.is_not_found() => return Ok(false),
-                outcome => outcome?,
-            };
-            let before = entries(&found);
-            let after = change(&before);
-            if after.len() == before.len() {
-                return Ok(false);
-            }
-            match self.neutron.update_at::<openstack::Port>(machine, found.revision_number, &json!({ PAIRS: after })).await {
-                Err(error) if is_overtaken(&error) => {}
-                outcome => return gone(outcome).map(|()| true),
-            }
-        }
-        Err(changed_by_others(machine))
+    /// The ports some of whose pairs are not on the machine's port; none when that is gone.
+    async fn lacking(&self, machine: Uuid) -> Result<Vec<Uuid>, Error> {
+        let _call = self.cloud.acquire().await;
+        let entries = match self.neutron.show::<openstack::Port>(machine).await {
+            Err(error) if error.is_not_found() => return Ok(Vec::new()),
+            outcome => entries(&outcome?),
+        };
+        let state = self.state();
+        let lacks = |port: &&Port| pairs_on(machine, port).iter().any(|pair| !pair.is_among(&entries));
+        Ok(state.every_port().filter(lacks).map(|port| port.id).collect())
     }
 
     /// Of a port whose record is lost: the pairs that name its address and MAC are taken for kuryr's, as the port is.
@@ -208,41 +177,8 @@ fn pairs_on(machine: Uuid, port: &Port) -> &[AddressPair] {
     }
 }
 
-/// Whether a change came too late for the revision that it was made from. Neutron also notices it by a pair that is there already.
-fn is_overtaken(error: &openstack::Error) -> bool {
-    error.is_outdated() || error.kind() == "DuplicateAddressPairInRequest"
-}
-
 /// What the machine's port has to let through: an ipvlan sends with the machine's own MAC.
 fn pairs_of(port: &Port, driver: &Driver, machine: &openstack::Port) -> Vec<AddressPair> {
     let mac_address = if matches!(driver, Driver::Ipvlan { .. }) { machine.mac_address } else { port.mac };
     port.addresses.iter().map(|address| AddressPair { ip_address: address.ip, mac_address }).collect()
-}
-
-fn entries(machine: &openstack::Port) -> Vec<Value> {
-    machine.extra.get(PAIRS).and_then(Value::as_array).cloned().unwrap_or_default()
-}
-
-fn changed_by_others(machine: Uuid) -> Error {
-    Error::Taken(format!("the machine's port {machine} is being changed by others again and again; try again when they are done"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pair_is_the_same_in_any_of_neutrons_spellings() {
-        let pair = |ip: &str| AddressPair { ip_address: ip.parse().unwrap(), mac_address: MacAddr([0xfa, 0x16, 0x3e, 0, 0, 1]) };
-        for (ip, entry, same) in [
-            ("10.0.0.5", json!({"ip_address": "10.0.0.5", "mac_address": "fa:16:3e:00:00:01"}), true),
-            ("10.0.0.5", json!({"ip_address": "10.0.0.5/32", "mac_address": "FA:16:3E:00:00:01"}), true),
-            ("fd00::5", json!({"ip_address": "fd00:0::5", "mac_address": "fa:16:3e:00:00:01"}), true),
-            ("10.0.0.5", json!({"ip_address": "10.0.0.0/24", "mac_address": "fa:16:3e:00:00:01"}), false),
-            ("10.0.0.5", json!({"ip_address": "10.0.0.5", "mac_address": "fa:16:3e:00:00:02"}), false),
-            ("10.0.0.5", json!({"ip_address": "10.0.0.5"}), false),
-        ] {
-            assert_eq!(pair(ip).is(&entry), same, "{entry}");
-        }
-    }
 }

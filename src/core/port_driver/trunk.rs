@@ -40,6 +40,7 @@ impl Core {
     /// Makes a port a sub-port of the machine's trunk. That it may be one is written down before.
     pub(super) async fn join_trunk(&self, port: Port) -> Result<Port, Error> {
         let mut trunk = self.trunk().await?;
+        self.leave_former(port.id, trunk.id).await?;
         for _ in 0..ATTEMPTS {
             let there = trunk.sub_ports.iter().find(|sub_port| sub_port.port_id == port.id);
             let id = match there {
