@@ -18,8 +18,8 @@ const AT_ONCE: i64 = 60;
 pub(super) struct Claim<'a> {
     core: &'a Core,
     pools: Vec<Uuid>,
-    /// The task to look for the Neutron network that it makes.
-    pub seek: Option<u64>,
+    /// The tasks to look for what it makes in Neutron before it stands in the journal.
+    pub seeks: Vec<u64>,
 }
 
 impl Drop for Claim<'_> {
@@ -28,8 +28,8 @@ impl Drop for Claim<'_> {
         for pool in &self.pools {
             state.claimed.remove(pool);
         }
-        if let Some(task) = self.seek {
-            state.under_way.remove(&task);
+        for task in &self.seeks {
+            state.under_way.remove(task);
         }
     }
 }
@@ -88,7 +88,7 @@ impl Core {
         }
         let pools: Vec<Uuid> = ranges.iter().map(|range| range.pool.id).collect();
         state.claimed.extend(&pools);
-        Ok((ranges, Claim { core: self, pools, seek: None }))
+        Ok((ranges, Claim { core: self, pools, seeks: Vec::new() }))
     }
 }
 

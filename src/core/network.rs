@@ -72,10 +72,16 @@ impl Core {
             ports,
             pool,
         };
+        if joined {
+            let subnets = ranges.iter().filter(|range| range.subnet.is_none());
+            let subnets = subnets.map(|range| Made::Subnet { network: network.neutron, name: subnet_name(range) });
+            let sought = [Made::Use(Box::new(network.clone()))].into_iter().chain(subnets).collect();
+            self.promise_to_seek(sought, &mut claim).await?;
+        }
         let mut made = Vec::new();
-        let outcome = self.furnish(&mut network, ranges, &mut made, claim.seek).await;
+        let outcome = self.furnish(&mut network, ranges, &mut made, &claim.seeks).await;
         if outcome.is_err() {
-            self.abandon(network, &made, claim.seek).await;
+            self.abandon(network, &made, &claim.seeks).await;
         }
         outcome
     }
@@ -85,17 +91,20 @@ impl Core {
         Ok(if tagged { naming::network_name(network) } else { naming::untagged_network_name(network) })
     }
 
-    /// Makes the Neutron network. Before that goes the word, in the journal, that it has to be looked for: it is taken back when the network
-    /// stands in the journal itself, so that no crash in between leaves the network behind for ever.
+    /// Puts into the journal that these have to be looked for. It is taken back when the network stands there itself, so that no crash in between
+    /// leaves them behind for ever.
+    async fn promise_to_seek(&self, sought: Vec<Made>, claim: &mut Claim<'_>) -> Result<(), Error> {
+        let tasks: Vec<_> = sought.into_iter().map(|made| self.task(Work::Seek { made, since: now() })).collect();
+        claim.seeks.extend(tasks.iter().map(|task| task.id));
+        self.state().under_way.extend(&claim.seeks);
+        Ok(self.commit(tasks.into_iter().map(Entry::Task).collect()).await?)
+    }
+
     async fn make_network(&self, name: String, body: &Value, claim: &mut Claim<'_>) -> Result<openstack::Network, Error> {
-        let task = self.task(Work::Seek { made: Made::Network(name), since: now() });
-        let seek = task.id;
-        self.state().under_way.insert(seek);
-        claim.seek = Some(seek);
-        self.commit(vec![Entry::Task(task)]).await?;
+        self.promise_to_seek(vec![Made::Network(name)], claim).await?;
         let outcome = self.neutron.create(body).await;
         if outcome.as_ref().is_err_and(|error| !error.leaves_open()) {
-            self.commit_at_any_rate(vec![Entry::NoTask(seek)]).await;
+            self.commit_at_any_rate(claim.seeks.iter().copied().map(Entry::NoTask).collect()).await;
             // Removals of subnet pools wait for it.
             self.backlog.notify_waiters();
         }
@@ -103,8 +112,8 @@ impl Core {
     }
 
     /// Takes back a network that could not be completed, since the engine does not delete it.
-    async fn abandon(&self, network: Network, made: &[Uuid], seek: Option<u64>) {
-        let mut undo: Vec<Entry> = seek.map(Entry::NoTask).into_iter().collect();
+    async fn abandon(&self, network: Network, made: &[Uuid], seeks: &[u64]) {
+        let mut undo: Vec<Entry> = seeks.iter().copied().map(Entry::NoTask).collect();
         if network.joined {
             undo.extend(made.iter().map(|subnet| self.promise(Work::RetireSubnet(*subnet))));
         }
@@ -229,8 +238,8 @@ impl Core {
     }
 
     /// Makes the missing subnets and the router of a network and writes it all down. What was made before a failure stands in `network` and
-    /// `made`; `seek` is the task to look for the network, which ends with success.
-    async fn furnish(&self, network: &mut Network, mut ranges: Vec<Range>, made: &mut Vec<Uuid>, seek: Option<u64>) -> Result<(), Error> {
+    /// `made`; `seeks` are the tasks to look for it, which end with success.
+    async fn furnish(&self, network: &mut Network, mut ranges: Vec<Range>, made: &mut Vec<Uuid>, seeks: &[u64]) -> Result<(), Error> {
         if network.joined {
             // Before the reply: from then on other hosts must see that somebody uses it.
             self.tag_joined(network).await?;
@@ -261,7 +270,7 @@ impl Core {
         }
         let _turns = self.turns_of_pools(ranges.iter().map(|range| range.pool.id).collect()).await;
         let mut entries = vec![Entry::Network(network.clone()), self.promise(Work::TagNetwork(Box::new(network.clone())))];
-        entries.extend(seek.map(Entry::NoTask));
+        entries.extend(seeks.iter().copied().map(Entry::NoTask));
         for Range { pool, .. } in ranges {
             let known = self.state().pools.get(&pool.id).cloned();
             if let Some(other) = known.as_ref().and_then(|pool| pool.network.as_ref()).filter(|other| **other != network.id) {

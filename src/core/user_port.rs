@@ -40,6 +40,11 @@ impl Core {
         Ok(())
     }
 
+    /// Whether such a port stands for the Docker network.
+    pub(super) async fn has_user_port_of(&self, network: &Network) -> Result<bool, Error> {
+        Ok(!self.user_ports(network.neutron, Some(&network.id)).await?.is_empty())
+    }
+
     /// Whether such a port says that somebody uses the network.
     pub(super) async fn has_user_ports(&self, network: Uuid) -> Result<bool, Error> {
         Ok(!self.user_ports(network, None).await?.is_empty())

@@ -186,7 +186,7 @@ impl Core {
     }
 
     /// The Neutron network, unless it is gone.
-    async fn if_there(&self, network: &Network) -> Result<Option<openstack::Network>, Error> {
+    pub(super) async fn if_there(&self, network: &Network) -> Result<Option<openstack::Network>, Error> {
         match self.neutron.show::<openstack::Network>(network.neutron).await {
             Ok(found) => Ok(Some(found)),
             Err(error) if error.is_not_found() => Ok(None),
@@ -319,7 +319,7 @@ impl Core {
 }
 
 /// The tags by which a Docker network is found on its Neutron network.
-fn network_tags(network: &Network) -> Vec<String> {
+pub(super) fn network_tags(network: &Network) -> Vec<String> {
     let mut tags = naming::id_tags(&network.id);
     tags.extend(network.joined.then(|| naming::existing_mark(&network.id)));
     tags.extend(network.internal.then(|| naming::internal_mark(&network.id)));

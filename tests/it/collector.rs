@@ -159,6 +159,57 @@ async fn a_crash_while_a_network_is_made_leaves_nothing() {
     }
 }
 
+/// On an operator's network, where the Docker network leaves word of itself before it stands in the journal.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_while_a_network_is_put_upon_another_leaves_no_word_of_it() {
+    let cloud = Cloud::start().await;
+    let theirs: Network = cloud.neutron.create(&json!({"name": "theirs"})).await.unwrap();
+    let before = cloud.objects().await;
+    let (_, later) = now_and_later();
+    // With room for tags on the network, and without.
+    for (held, (there, method, path)) in [
+        (1, "PUT", "/tags/kuryr.net.uuid.lh"),
+        (1, "POST", "/subnets"),
+        (50, "POST", "/ports"),
+        (50, "PUT", "/ports/"),
+        (50, "POST", "/subnets"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut tags: Vec<String> = (0..there).map(|number| format!("operators{number}")).collect();
+        tags.sort();
+        cloud.neutron.set_tags::<Network>(theirs.id, &tags).await.unwrap();
+        let left = async || {
+            let mut tags = cloud.neutron.show::<Network>(theirs.id).await.unwrap().tags;
+            tags.sort();
+            (cloud.objects().await, tags)
+        };
+        let host = cloud.host("one");
+        cloud.trouble(method, path, Trouble::Late);
+        {
+            let (network, plan) =
+                (id('a'), Plan { ranges: &["10.0.0.0/24"], options: &[("neutron.net.name", "theirs")], ..Plan::default() });
+            tokio::select! {
+                outcome = host.create(&network, &plan) => panic!("{path}: {outcome:?}"),
+                () = cloud.held(held + 1) => {}
+            }
+        }
+        host.crash().await;
+        cloud.mend();
+        assert_ne!(left().await, (before, tags.clone()), "{path}: there is something");
+
+        let host = cloud.host("one");
+        host.collect(now()).await;
+        host.core.backlog_settled().await;
+        assert_ne!(left().await, (before, tags.clone()), "{path}: it is young");
+        host.collect(later).await;
+        host.core.backlog_settled().await;
+        assert_eq!((left().await, host.left()), ((before, tags), 0), "{path}");
+        host.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_router_whose_answer_was_lost_is_found() {
     let cloud = Cloud::start().await;

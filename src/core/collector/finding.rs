@@ -43,13 +43,15 @@ pub enum Kind {
     LostSubnetpool,
     /// The same of a router.
     LostRouter,
+    /// A Docker network on a Neutron network that it was being put upon when the daemon broke off.
+    LostUse,
     /// A port in Open vSwitch whose interface is gone.
     SwitchPort,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Port,
         Self::Pool,
         Self::Network,
@@ -58,6 +60,7 @@ impl Kind {
         Self::LostSubnet,
         Self::LostSubnetpool,
         Self::LostRouter,
+        Self::LostUse,
         Self::SwitchPort,
     ];
 
@@ -72,6 +75,7 @@ impl Kind {
             Self::LostSubnet => "lost_subnet",
             Self::LostSubnetpool => "lost_subnetpool",
             Self::LostRouter => "lost_router",
+            Self::LostUse => "lost_use",
             Self::SwitchPort => "switch_port",
         }
     }
@@ -85,6 +89,7 @@ impl Kind {
             Self::LostNetwork | Self::LostSubnet | Self::LostSubnetpool | Self::LostRouter => {
                 "the answer to the request that made it was lost, and nobody has it"
             }
+            Self::LostUse => "the request that put it upon a network of Neutron broke off, and left its tags there or a port",
             Self::SwitchPort => "kuryr added it to Open vSwitch, its interface is gone, and the journal does not know it",
         }
     }

@@ -13,6 +13,7 @@ use super::{
         record::{Made, Network, Pool, Port, Task, Work},
         request::DockerId,
         state::State,
+        work::network_tags,
     },
     Deed, Found, GRACE,
     finding::{Finding, Kind},
@@ -105,6 +106,7 @@ impl Core {
                     let untagged = subnets.iter().filter(|subnet| subnet.tags.is_empty()).map(|subnet| subnet.id);
                     found.extend(untagged.map(|id| Found::new(Kind::LostSubnet, id, since, Deed::Promise(Work::RetireSubnet(id)))));
                 }
+                Made::Use(network) => found.extend(self.left_by(network, since).await?),
                 Made::SubnetPool(name) => {
                     let pools = self.neutron.list::<openstack::SubnetPool>(&[("name", &name)]).await?;
                     let untagged = pools.iter().filter(|pool| pool.tags.is_empty()).map(|pool| pool.id);
@@ -118,6 +120,15 @@ impl Core {
         let state = self.state();
         found.retain(|found| !found.deed.is_about_somebodys(&state));
         Ok(found)
+    }
+
+    /// A Docker network that is on a network of Neutron and not in the journal.
+    async fn left_by(&self, network: Box<Network>, since: i64) -> Result<Option<Found>, Error> {
+        let Some(there) = self.if_there(&network).await? else { return Ok(None) };
+        let tagged = network_tags(&network).iter().any(|tag| there.tags.contains(tag));
+        let left = tagged || self.has_user_port_of(&network).await?;
+        let id = network.id.clone();
+        Ok(left.then(|| Found::new(Kind::LostUse, id, since, Deed::Promise(Work::RetireNetwork { network, pools: Vec::new() }))))
     }
 
     /// Ports made just before a crash, which the journal never heard of. Owner, host, name and an empty device together say that they

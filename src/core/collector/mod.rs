@@ -56,6 +56,8 @@ impl Deed {
         let mut networks = state.networks.values();
         match self {
             Self::Promise(Work::RetirePort(port)) => state.ports.contains_key(&port.id),
+            // Others may be on the network that a Docker network was put upon.
+            Self::Promise(Work::RetireNetwork { network, .. }) if network.joined => state.networks.contains_key(&network.id),
             Self::Promise(Work::RetireNetwork { network, .. }) => networks.any(|held| held.neutron == network.neutron),
             Self::Promise(Work::RetireSubnet(id)) => networks.flat_map(|network| &network.subnets).any(|subnet| subnet.id == *id),
             Self::Promise(Work::RetirePool(id)) => state.pools.values().any(|pool| pool.subnetpool == *id || pool.namesake == Some(*id)),

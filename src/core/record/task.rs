@@ -110,6 +110,8 @@ pub enum Made {
     SubnetPool(String),
     /// A router.
     Router(String),
+    /// What a Docker network leaves on a Neutron network that it was put upon: its tags, or the port in their place.
+    Use(Box<Network>),
 }
 
 impl Work {
@@ -158,6 +160,9 @@ impl Work {
             Self::Seek { made: Made::Subnet { name, .. }, .. } => format!("look for subnet '{name}', which may have been made"),
             Self::Seek { made: Made::SubnetPool(name), .. } => format!("look for subnet pool '{name}', which may have been made"),
             Self::Seek { made: Made::Router(name), .. } => format!("look for router '{name}', which may have been made"),
+            Self::Seek { made: Made::Use(network), .. } => {
+                format!("look for the tags of network {} on {}, which it may have been put upon", network.id, network.neutron)
+            }
             Self::LateEndpoint { endpoint, .. } => format!("look for endpoint {endpoint}, which was deleted"),
             Self::LateAddress { pool, address } => format!("look for address {address} of pool {pool}, which was released"),
             Self::LatePool(pool) => format!("look for pool {pool}, which was released"),
