@@ -85,6 +85,17 @@ pub enum Error {
         /// Its value.
         name: String,
     },
+    /// A file that the configuration names cannot be read.
+    #[error(
+        "{}: [{}] {} = {}: cannot read it: {source}; name a PEM file that is there and that kuryr may read",
+        file.origin, file.group, file.option, file.path.display()
+    )]
+    File {
+        /// What names it.
+        file: Box<config::NamedFile>,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The engine cannot be told of the address.
     #[error(transparent)]
     Spec(#[from] SpecError),
@@ -110,6 +121,9 @@ pub async fn serve(mut config: Config, embedded: Option<ControllerSettings>) -> 
     netlink::check_capability(netlink::Capability::NetAdmin)?;
     if let Some(config::LinkIface { name, origin }) = missing_link_iface(&config.port_drivers)? {
         return Err(Error::LinkIface { origin: origin.clone(), name: name.clone() });
+    }
+    if let Some((file, source)) = unreadable(&config.files) {
+        return Err(Error::File { file: Box::new(file.clone()), source });
     }
     // First of all, since its lock keeps a second daemon away from everything that follows.
     let (journal, records) = Journal::open(&config.state_path)?;
@@ -180,6 +194,11 @@ fn missing_link_iface(drivers: &config::PortDrivers) -> Result<Option<&config::L
         Some(link) if binding::link_iface(&link.name)?.is_none() => Ok(Some(link)),
         _ => Ok(None),
     }
+}
+
+/// The first of the files that kuryr may not read; what is in them is looked at by whoever needs it.
+fn unreadable(files: &[config::NamedFile]) -> Option<(&config::NamedFile, io::Error)> {
+    files.iter().find_map(|file| Some((file, std::fs::read(&file.path).err()?)))
 }
 
 /// The cloud with a limit for each request that lets the engine hear what the cloud did before the deadline of its call passes.

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::PortDrivers;
+use super::{Origin, PortDrivers};
 
 /// The configuration in effect.
 #[derive(Debug, Clone)]
@@ -55,8 +55,23 @@ pub struct Config {
     pub auth: Auth,
     /// Prefix of interface names in the container.
     pub veth_dst_prefix: String,
+    /// The files that kuryr is to read, of those options that are set and in effect.
+    pub files: Vec<NamedFile>,
     /// What the operator should know but what does not stop the start.
     pub warnings: Vec<String>,
+}
+
+/// A file that an option names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedFile {
+    /// The option's section.
+    pub group: &'static str,
+    /// The option.
+    pub option: &'static str,
+    /// Where the configuration has it from.
+    pub origin: Origin,
+    /// The file.
+    pub path: PathBuf,
 }
 
 /// The files of the TLS listener.

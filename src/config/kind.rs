@@ -26,6 +26,8 @@ pub enum Kind {
     NeutronFlag,
     /// A whole number of at least this.
     Integer(i64),
+    /// A share of a hundred.
+    Percent,
     /// Items separated by commas.
     List,
     /// `target=LEVEL` items separated by commas.
@@ -60,6 +62,7 @@ impl Kind {
             Self::Flag => "true or false (also 1/0, yes/no, on/off)",
             Self::NeutronFlag => "True or False (also 1/0, yes/no, on/off, y/n, t/f)",
             Self::Integer(least) => return format!("a whole number from {least} to {}", i32::MAX),
+            Self::Percent => "a whole number from 0 to 100",
             Self::List => "a list separated by commas",
             Self::Levels => return format!("a list of target=LEVEL, such as kuryr::core=DEBUG, with a level out of {}", LEVELS.join(", ")),
             Self::Choice(words) => return format!("one of {}", words.join(", ")),
@@ -88,6 +91,7 @@ impl Kind {
             Self::NeutronFlag => neutron_flag(text).is_some(),
             // What is seconds must still be so after some arithmetic.
             Self::Integer(least) => text.trim().parse::<i64>().is_ok_and(|n| n >= least && n <= i32::MAX.into()),
+            Self::Percent => text.trim().parse::<u8>().is_ok_and(|n| n <= 100),
             Self::Levels => items(text).all(is_level),
             Self::Choice(words) => words.contains(&text),
             // An empty name is as good as none: the machine's own is taken.
@@ -160,6 +164,7 @@ mod tests {
         for (kind, good, bad) in [
             (Kind::NeutronFlag, vec!["True", "false", " yes ", "T", "n", "0"], vec!["", "maybe", "2"]),
             (Kind::Integer(1), vec!["1", " 20 ", "2147483647"], vec!["0", "-1", "1.5", "2147483648", "", "9223372036854775807"]),
+            (Kind::Percent, vec!["0", " 20 ", "100"], vec!["101", "-1", "1.5", "20%", ""]),
             (Kind::Levels, vec!["", "a=DEBUG", "a=INFO, b.c = warn,"], vec!["odd", "x=y", "a=INFO,,b=INFO"]),
             (Kind::Host, vec!["", "node-1.example", "ünode"], vec!["two words", "tab\t"]),
             (

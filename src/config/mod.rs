@@ -16,10 +16,12 @@ pub mod sources;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wrong_values;
 
-pub use effective::{Auth, Config, Log, Neutron, PortPool, Secret, Spec, Ssl};
+pub use effective::{Auth, Config, Log, NamedFile, Neutron, PortPool, Secret, Spec, Ssl};
 pub use port_driver::{LinkIface, PortDriver, PortDrivers};
-pub use sources::{Origin, Settings, Sources};
+pub use sources::{Origin, Settings, Sources, distance};
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -69,8 +69,8 @@ impl Opt {
 }
 
 use Kind::{
-    AbsolutePath, Choice, Flag, Host, Integer, Interface, InterfacePrefix, Levels, List, Listen, LocalPlaces, NeutronFlag, PoolPrefix,
-    SpecFile, Text, Url,
+    AbsolutePath, Choice, Flag, Host, Integer, Interface, InterfacePrefix, Levels, List, Listen, LocalPlaces, NeutronFlag, Percent,
+    PoolPrefix, SpecFile, Text, Url,
 };
 
 const D: &str = "DEFAULT";
@@ -259,7 +259,7 @@ pub static OPTIONS: &[Opt] = &[
         "Seconds for which a start counts: a network has as many ports ahead as containers were started on it in this time. -o \
          kuryr.pool.idle_time for one network.",
     ),
-    opt("port_pool", "share", Integer(0), Some("20"), "Percent of a subnet's free addresses that may be held ahead on this host."),
+    opt("port_pool", "share", Percent, Some("20"), "Percent of a subnet's free addresses that may be held ahead on this host."),
     opt(N, "enable_dhcp", NeutronFlag, Some("True"), "enable_dhcp of new subnets: True or False."),
     opt(N, "default_subnetpool_v4", Text, Some("kuryr"), "Subnet pool for IPv4 networks without --subnet.").env("SUBNET_POOLS_V4"),
     opt(N, "default_subnetpool_v6", Text, Some("kuryr6"), "Subnet pool for IPv6 networks without --subnet.").env("SUBNET_POOLS_V6"),

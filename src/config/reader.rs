@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{Auth, Config, Error, Log, Neutron, Origin, PortPool, Secret, Settings, Spec, Ssl, kind, options};
+use super::{Auth, Config, Error, Log, NamedFile, Neutron, Origin, PortPool, Secret, Settings, Spec, Ssl, kind, options};
 
 /// Asks the settings by option name. A name that is not in the table would be unset; a test holds that there is none.
 pub(super) struct Reader<'a>(pub(super) &'a Settings);
@@ -117,6 +117,20 @@ impl Reader<'_> {
         })
     }
 
+    fn files(&self) -> Result<Vec<NamedFile>, Error> {
+        let tls = [("DEFAULT", "ssl_cert_file"), ("DEFAULT", "ssl_key_file"), ("kuryr", "ssl_client_ca_file")];
+        let cloud = [("neutron", "cafile"), ("neutron", "certfile"), ("neutron", "keyfile"), ("keystone_client", "auth_ca_cert")];
+        let serves_tls = self.flag("DEFAULT", "enable_ssl")?;
+        let mut files = Vec::new();
+        for (group, name) in cloud.into_iter().chain(tls.into_iter().filter(|_| serves_tls)) {
+            let Some(opt) = options::find(group, name) else { continue };
+            if let Some(found) = self.0.get(opt)?.filter(|found| !found.text.is_empty()) {
+                files.push(NamedFile { group, option: opt.name, origin: found.origin, path: found.text.into() });
+            }
+        }
+        Ok(files)
+    }
+
     pub(super) fn config(&self) -> Result<Config, Error> {
         let path = |text: Option<String>| PathBuf::from(text.unwrap_or_default());
         let neutron = Neutron {
@@ -188,6 +202,7 @@ impl Reader<'_> {
             port_pool,
             neutron,
             auth: self.auth()?,
+            files: self.files()?,
             veth_dst_prefix: self.text("binding", "veth_dst_prefix")?.unwrap_or_default(),
             warnings: self.0.warnings.clone(),
         })

@@ -189,7 +189,7 @@ impl Settings {
     fn text(&self, group: &str, opt: &Opt, above: &RefCell<BTreeSet<String>>) -> Result<Option<Setting>, Error> {
         let Some((raw, origin)) = self.raw(group, opt) else { return Ok(None) };
         let refuse = |name: &str, why| {
-            let (group, option, name) = (group.to_owned(), opt.name, name.to_owned());
+            let (group, option, name) = (group.to_owned(), opt.name, if opt.secret { "****" } else { name }.to_owned());
             Error::Reference { origin: origin.clone(), group, option, name, why }
         };
         let this = format!("{group}.{}", opt.name);
@@ -255,7 +255,7 @@ fn unknown(group: &str, key: &str) -> Option<String> {
 }
 
 /// The edit distance of two names.
-fn distance(a: &str, b: &str) -> usize {
+pub fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.chars().enumerate() {
