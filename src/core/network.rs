@@ -12,18 +12,18 @@ use super::{
     claim::{Claim, Range, check_repeated},
     existing::{is_about_subnetpool, kuryr_made_network, kuryr_made_subnet},
     naming, now,
-    options::{Chosen, Reference},
+    options::{Chosen, Reference, given},
     port_options::{PORT_OPTIONS, PortOptions},
     port_pool::PoolLimits,
     record::{Entry, Made, Network, Pool, Subnet, Work},
-    request::{DockerId, NetworkRequest},
+    request::{DockerId, MTU_OPTION, NetworkRequest},
 };
 use crate::openstack::{self, Router};
 
 /// Bytes a frame may carry where Neutron does not say (no `net-mtu` extension).
 const DEFAULT_MTU: u32 = 1500;
-/// The engine's own option for the MTU of a network.
-const MTU_OPTION: &str = "com.docker.network.driver.mtu";
+/// What IPv4 needs, and the most that a link of Linux has.
+const MTUS: std::ops::RangeInclusive<u32> = 68..=65535;
 
 impl Core {
     /// NetworkDriver.CreateNetwork. A network that is there already is the answer to a call that the engine repeats. The options may put
@@ -477,8 +477,9 @@ pub(super) fn gateway_mismatch(wanted: Option<IpAddr>, gateway: Option<IpAddr>) 
 }
 
 fn mtu_option(request: &NetworkRequest) -> Result<Option<u32>, Error> {
-    let Some(text) = request.options.get(MTU_OPTION) else { return Ok(None) };
-    text.parse().map(Some).map_err(|_| Error::Invalid(format!("{MTU_OPTION} is '{text}'; write a number of bytes such as 1400")))
+    let Some(text) = given(&request.options, MTU_OPTION) else { return Ok(None) };
+    let mtu = text.parse().ok().filter(|mtu| MTUS.contains(mtu));
+    mtu.map(Some).ok_or_else(|| Error::Invalid(format!("{MTU_OPTION} is '{text}'; write a number of bytes from 68 to 65535, such as 1400")))
 }
 
 fn network_body(name: &str, chosen: &Chosen, mtu: Option<u32>) -> Value {

@@ -4,6 +4,7 @@
 use uuid::Uuid;
 
 use super::{Error, port_pool::POOL_OPTIONS, request::DriverOptions};
+use crate::config::distance;
 
 const NETWORK: [&str; 2] = ["neutron.net.uuid", "neutron.net.name"];
 const SHARED: &str = "neutron.net.shared";
@@ -45,11 +46,11 @@ impl Chosen {
     pub fn read(options: &DriverOptions, others: &[&'static str]) -> Result<Self, Error> {
         let known: Vec<_> = known().into_iter().chain(others.iter().copied()).collect();
         warn_of_unknown(options, &known);
-        let shared = match options.get(SHARED).map(|text| text.trim().to_lowercase()) {
+        let shared = match given(options, SHARED) {
             None => None,
-            Some(text) => match text.as_str() {
+            Some(text) => match text.to_lowercase().as_str() {
                 "1" | "t" | "true" | "on" | "y" | "yes" => Some(true),
-                "" | "0" | "f" | "false" | "off" | "n" | "no" => Some(false),
+                "0" | "f" | "false" | "off" | "n" | "no" => Some(false),
                 _ => return Err(Error::Invalid(format!("{SHARED} is '{text}'; write true or false"))),
             },
         };
@@ -96,31 +97,19 @@ fn unknown(options: &DriverOptions, known: &[&str]) -> Vec<String> {
     strange.map(line).collect()
 }
 
-/// The edit distance of two names.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.bytes().enumerate() {
-            let replaced = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+/// The value of an option. One without a value counts as absent, as orchestrators write them.
+pub(super) fn given<'a>(options: &'a DriverOptions, key: &str) -> Option<&'a str> {
+    options.get(key).map(|text| text.trim()).filter(|text| !text.is_empty())
 }
 
-/// An option without a value counts as absent, as orchestrators write them.
 fn reference(options: &DriverOptions, [by_id, by_name]: [&'static str; 2]) -> Result<Option<Reference>, Error> {
-    let given = |key: &str| options.get(key).map(|text| text.trim()).filter(|text| !text.is_empty());
-    let id = given(by_id).map(|text| {
+    let id = given(options, by_id).map(|text| {
         Uuid::parse_str(text).map_err(|_| {
             Error::Invalid(format!("{by_id} is '{text}', which is no UUID; write the id that 'openstack' shows, or use {by_name}"))
         })
     });
     let id = id.transpose()?;
-    let name = given(by_name).map(str::to_owned);
+    let name = given(options, by_name).map(str::to_owned);
     let option = if id.is_some() { by_id } else { by_name };
     Ok((id.is_some() || name.is_some()).then_some(Reference { option, id, name }))
 }
@@ -159,7 +148,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_refused() {
-        for (key, value, word) in [("neutron.net.uuid", "kuryr", "neutron.net.name"), ("neutron.net.shared", "perhaps", "true or false")] {
+        for (key, value, word) in
+            [("neutron.net.uuid", "kuryr", "neutron.net.name"), ("neutron.net.shared", "Perhaps", "Perhaps'; write true or false")]
+        {
             let error = Chosen::read(&options(&[(key, value)]), &[]).unwrap_err().to_string();
             assert!(error.contains(key) && error.contains(word), "{error}");
         }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     Core, Error, naming,
-    options::Reference,
+    options::{Reference, given},
     request::{DockerId, DriverOptions},
 };
 use crate::openstack::{QosPolicy, SecurityGroup};
@@ -87,7 +87,7 @@ impl PortChoice {
 impl PortOptions {
     /// Reads the options; one without a value is an absent one.
     pub fn read(options: &DriverOptions) -> Result<Self, Error> {
-        let given = |key: &str| options.get(key).map(|text| text.trim()).filter(|text| !text.is_empty());
+        let given = |key: &str| given(options, key);
         let port = given(PORT).map(|text| {
             Uuid::parse_str(text)
                 .map_err(|_| Error::Invalid(format!("{PORT} is '{text}', which is no UUID; write the id that 'openstack port list' shows")))
@@ -111,11 +111,11 @@ impl Core {
     /// Looks up what the options name.
     pub(super) async fn port_choice(&self, options: PortOptions) -> Result<PortChoice, Error> {
         let mut fields = Map::new();
-        if options.qos_policy.is_some() {
-            self.need_extension("qos", QOS_POLICY, "service plugin").await?;
+        if let Some(named) = &options.qos_policy {
+            self.need_extension("qos", QOS_POLICY, &named.shown(), "service plugin").await?;
         }
         if let Some(name) = options.dns_name {
-            self.need_extension("dns-integration", DNS_NAME, "ML2 extension driver").await?;
+            self.need_extension("dns-integration", DNS_NAME, &name, "ML2 extension driver").await?;
             fields.insert("dns_name".into(), json!(name));
         }
         let mut groups = BTreeSet::new();
@@ -133,14 +133,14 @@ impl Core {
     }
 
     /// Neutron's own word for a field that it does not know names no extension.
-    async fn need_extension(&self, alias: &str, option: &str, kind: &str) -> Result<(), Error> {
+    async fn need_extension(&self, alias: &str, option: &str, value: &str, kind: &str) -> Result<(), Error> {
         let known = self.extensions.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|known| known.contains(alias));
         if known || self.ask_for_extensions().await?.contains(alias) {
             return Ok(());
         }
         Err(Error::Invalid(format!(
-            "{option} needs Neutron's extension '{alias}', which this cloud does not have; leave the option out, or enable the {kind} for it in \
-             Neutron"
+            "{option} is '{value}', which needs Neutron's extension '{alias}', and this cloud does not have it; leave the option out, or enable \
+             the {kind} for it in Neutron"
         )))
     }
 }

@@ -13,6 +13,9 @@ use uuid::Uuid;
 
 use crate::mac::MacAddr;
 
+/// The engine's own option for the MTU of a network, which it leaves to the driver.
+pub const MTU_OPTION: &str = "com.docker.network.driver.mtu";
+
 /// A Docker network or endpoint id: 64 lower-case hex digits, or 25 characters `[0-9a-z]` from a swarm manager. Clones share the text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -1,5 +1,7 @@
 //! NetworkDriver calls about an endpoint.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::{error::Error, wire::Fields};
@@ -28,17 +30,21 @@ pub fn create(fields: &Fields) -> Result<EndpointRequest, Error> {
     })
 }
 
-/// NetworkDriver.Join and ProgramExternalConnectivity: any sandbox path will do. An exposed port that cannot be read is a container's that
-/// nobody reaches there, and no reason to keep it from starting.
+/// NetworkDriver.Join and ProgramExternalConnectivity: any sandbox path will do. Nobody can reach port 0.
 pub fn join(fields: &Fields) -> Result<JoinRequest, Error> {
     let (network, endpoint) = ids(fields)?;
     let options = fields.object("Options")?;
-    let exposed = options.objects(EXPOSED_OPTION).unwrap_or_default();
-    let exposed = exposed.iter().filter_map(|item| {
-        let (protocol, port) = (item.number("Proto")?, item.number("Port")?);
-        Some(ExposedPort { protocol: u8::try_from(protocol).ok()?, port: u16::try_from(port).ok().filter(|port| *port != 0)? })
-    });
-    Ok(JoinRequest { network, endpoint, exposed: exposed.collect() })
+    let mut exposed = BTreeSet::new();
+    for item in options.objects(EXPOSED_OPTION)? {
+        let port = ExposedPort {
+            protocol: item.number("Proto", "a protocol number from 0 to 255")?,
+            port: item.number("Port", "a port from 0 to 65535")?,
+        };
+        if port.port != 0 {
+            exposed.insert(port);
+        }
+    }
+    Ok(JoinRequest { network, endpoint, exposed })
 }
 
 /// The network and the endpoint that most calls name, and nothing else of interest: any sandbox path will do.

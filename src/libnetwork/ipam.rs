@@ -26,7 +26,7 @@ pub fn request_pool(fields: &Fields, settings: &Settings) -> Result<PoolRequest,
 /// IpamDriver.RequestAddress.
 pub fn request_address(fields: &Fields) -> Result<AddressRequest, Error> {
     let options = fields.object("Options")?;
-    let purpose = if options.options().get("RequestAddressType").is_some_and(|kind| kind == "com.docker.network.gateway") {
+    let purpose = if options.text("RequestAddressType")? == "com.docker.network.gateway" {
         AddressPurpose::Gateway
     } else {
         AddressPurpose::Endpoint { mac: options.mac(MAC_OPTION)? }

@@ -16,7 +16,7 @@ pub fn create(fields: &Fields) -> Result<NetworkRequest, Error> {
         network: fields.id("NetworkID")?,
         v4: ipam_data(fields, "IPv4Data", false)?,
         v6: ipam_data(fields, "IPv6Data", true)?,
-        internal: internal(&options),
+        internal: options.flag(INTERNAL)?,
         options: options.object(GENERIC)?.driver_options()?,
     })
 }
@@ -24,7 +24,7 @@ pub fn create(fields: &Fields) -> Result<NetworkRequest, Error> {
 /// NetworkDriver.GwAllocCheck: whether the engine (28 and later) is to leave out the gateway that the user did not name. An internal network has no
 /// way out, so a gateway's address would be lost to its containers; everywhere else Neutron's gateway is asked for.
 pub fn gateway_check(fields: &Fields) -> Result<Value, Error> {
-    let skip = internal(&fields.object("Options")?);
+    let skip = fields.object("Options")?.flag(INTERNAL)?;
     Ok(json!({ "SkipIPv4": skip, "SkipIPv6": skip }))
 }
 
@@ -42,10 +42,6 @@ pub fn allocate(fields: &Fields) -> Result<NetworkRequest, Error> {
 /// The reply to AllocateNetwork: the options that swarm's nodes will see in place of the user's.
 pub fn allocated(options: &DriverOptions) -> Value {
     json!({ "Options": options })
-}
-
-fn internal(options: &Fields) -> bool {
-    options.options().get(INTERNAL).is_some_and(|text| text == "true")
 }
 
 fn ipam_data(fields: &Fields, field: &str, v6: bool) -> Result<Vec<IpamData>, Error> {

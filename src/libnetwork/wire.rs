@@ -9,12 +9,14 @@ use uuid::Uuid;
 
 use super::error::Error;
 use crate::{
-    core::request::{DockerId, DriverOptions},
+    core::request::{DockerId, DriverOptions, MTU_OPTION},
     mac::MacAddr,
 };
 
 /// How much of a wrong value is shown, in characters.
 const SHOWN: usize = 200;
+/// The longest value that an option of ours can have: a list of security groups.
+const LONGEST: usize = 4096;
 
 /// One JSON object of a request.
 #[derive(Debug)]
@@ -54,18 +56,25 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A truth value; false when absent.
+    /// A truth value, also as a text; false when absent.
     pub fn flag(&self, field: &str) -> Result<bool, Error> {
         match self.object.get(field) {
             None | Some(Value::Null) => Ok(false),
             Some(Value::Bool(flag)) => Ok(*flag),
+            Some(Value::String(text)) if text == "true" => Ok(true),
+            Some(Value::String(text)) if text == "false" || text.is_empty() => Ok(false),
             Some(other) => Err(self.wrong_type(field, other, "true or false")),
         }
     }
 
-    /// A whole number that is not negative; none for anything else.
-    pub fn number(&self, field: &str) -> Option<u64> {
-        self.object.get(field).and_then(Value::as_u64)
+    /// A whole number that its type can hold; 0 when absent.
+    pub fn number<N: TryFrom<u64> + Default>(&self, field: &str, expected: &'static str) -> Result<N, Error> {
+        match self.object.get(field) {
+            None | Some(Value::Null) => Ok(N::default()),
+            Some(value) => {
+                value.as_u64().and_then(|number| N::try_from(number).ok()).ok_or_else(|| self.wrong_type(field, value, expected))
+            }
+        }
     }
 
     /// An inner object; an empty one when absent.
@@ -179,12 +188,17 @@ impl<'a> Fields<'a> {
         self.object.keys().map(String::as_str)
     }
 
-    /// [`Fields::options`], of which kuryr's own must be scalars.
+    /// [`Fields::options`], of which those that kuryr reads must be scalars that make one line.
     pub fn driver_options(&self) -> Result<DriverOptions, Error> {
-        match self.object.iter().find(|(name, value)| is_ours(name) && (value.is_array() || value.is_object())) {
-            Some((name, value)) => Err(self.wrong_type(name, value, "a text")),
-            None => Ok(self.options()),
+        for (name, value) in self.object.iter().filter(|(name, _)| is_ours(name)) {
+            match value {
+                Value::Array(_) | Value::Object(_) => return Err(self.wrong_type(name, value, "a text")),
+                Value::String(text) if text.chars().any(char::is_control) => return Err(self.refused(name, text, "a text of one line")),
+                Value::String(text) if text.len() > LONGEST => return Err(self.refused(name, text, "a text of at most 4096 bytes")),
+                _ => {}
+            }
         }
+        Ok(self.options())
     }
 
     /// The scalars of this object as text. What a driver option holds is its reader's affair: lists and objects (the port map) are passed over.
@@ -201,7 +215,7 @@ impl<'a> Fields<'a> {
 
 /// Whether an option is read by kuryr, and not by the engine or another driver.
 fn is_ours(name: &str) -> bool {
-    name.starts_with("neutron.") || name.starts_with("kuryr.")
+    name.starts_with("neutron.") || name.starts_with("kuryr.") || name == MTU_OPTION
 }
 
 /// A text of the engine's as it may stand in one line of an error.

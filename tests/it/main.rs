@@ -46,3 +46,4 @@ mod tls;
 mod trunks;
 mod two_hosts;
 mod wiring;
+mod wrong_options;

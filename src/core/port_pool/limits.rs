@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::{Error, record::Network, request::DriverOptions};
+use super::super::{Error, options::given, record::Network, request::DriverOptions};
 
 const MIN: &str = "kuryr.pool.min";
 const MAX: &str = "kuryr.pool.max";
@@ -87,15 +87,20 @@ impl PoolLimits {
     /// Reads the options of a network.
     pub(in super::super) fn read(options: &DriverOptions) -> Result<Self, Error> {
         let number = |key: &str| {
-            let given = options.get(key).map(|text| text.trim()).filter(|text| !text.is_empty());
-            let read = given.map(|text| {
+            let read = given(options, key).map(|text| {
                 text.parse::<u32>()
                     .map_err(|_| Error::Invalid(format!("{key} is '{text}'; write a whole number, such as 4, or leave it out")))
             });
             read.transpose()
         };
         let ports = |key: &str| Ok::<_, Error>(number(key)?.and_then(|number| usize::try_from(number).ok()));
-        Ok(Self { min: ports(MIN)?, max: ports(MAX)?, idle_time: number(IDLE_TIME)?.map(u64::from) })
+        let (min, max) = (ports(MIN)?, ports(MAX)?);
+        if let (Some(min), Some(max)) = (min, max)
+            && min > max
+        {
+            return Err(Error::Invalid(format!("{MIN} is '{min}', which is more than {MAX}, '{max}'; leave one of them out")));
+        }
+        Ok(Self { min, max, idle_time: number(IDLE_TIME)?.map(u64::from) })
     }
 }
 
@@ -127,5 +132,10 @@ mod tests {
             let error = read(key, value).unwrap_err().to_string();
             assert!(error.contains(key) && error.contains(value) && error.contains("whole number"), "{error}");
         }
+        let both = |min: &str, max: &str| {
+            PoolLimits::read(&DriverOptions::from([(MIN.to_owned(), min.to_owned()), (MAX.to_owned(), max.to_owned())]))
+        };
+        assert!(both("5", "5").is_ok());
+        assert!(both("6", "5").unwrap_err().to_string().contains("kuryr.pool.min is '6'"));
     }
 }
