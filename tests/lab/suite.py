@@ -20,8 +20,8 @@ import steps
 # The quick ones first, and the conformance suite, which takes longest, last.
 DEFAULT = {
     "linuxbridge": [
-        "up_again", "walkthrough", "security_groups", "faults", "outages", "nested", "old_configuration", "python_to_ours", "ours_to_python", "book",
-        "controller", "conformance",
+        "up_again", "walkthrough", "security_groups", "faults", "outages", "nested", "old_configuration", "published_ports", "python_to_ours",
+        "ours_to_python", "book", "controller", "conformance",
     ],
     "ovn": ["walkthrough", "security_groups", "nested", "book", "conformance"],
     "ovs": ["walkthrough", "security_groups", "python_to_ours", "ours_to_python", "conformance"],
