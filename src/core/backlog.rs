@@ -115,6 +115,9 @@ impl Core {
         let outcome = self.work(&task.work, first_try).await;
         match outcome {
             Ok(()) => {
+                if let Work::RetirePort(port) = &task.work {
+                    clear_way(&mut self.state(), port.neutron_network);
+                }
                 self.commit_at_any_rate(vec![Entry::NoTask(task.id)]).await;
                 true
             }
@@ -140,6 +143,16 @@ impl Core {
 fn pause_after(attempts: u32, outage: bool) -> Duration {
     let longest = if outage { LAST_RETRY_OF_OUTAGE } else { LAST_RETRY };
     FIRST_RETRY.saturating_mul(2u32.saturating_pow(attempts - 1)).min(longest)
+}
+
+/// Has the removal of a network tried again at once: a port that may have been in its way, unknown to the journal until the collector found it,
+/// has gone.
+fn clear_way(state: &mut State, network: Uuid) {
+    let State { tasks, retries, .. } = state;
+    let removes = |task: &Task| matches!(&task.work, Work::RetireNetwork { network: leaving, .. } if leaving.neutron == network);
+    for (_, retry) in retries.iter_mut().filter(|(id, _)| tasks.get(id).is_some_and(removes)) {
+        retry.due = Instant::now();
+    }
 }
 
 /// The tasks that can run now, in the order of their promises: of those on one Neutron object none but the first. One pass over the tasks,
@@ -214,6 +227,22 @@ mod tests {
         for (outage, longest) in [(true, 30), (false, 300)] {
             assert_eq!([20, 500, u32::MAX].map(|attempts| pause_after(attempts, outage).as_secs()), [longest; 3]);
         }
+    }
+
+    #[test]
+    fn a_network_is_removed_as_soon_as_the_last_port_in_its_way_is_gone() {
+        let networks = ['a', 'b'].map(Network::for_test).into_iter().zip(100..);
+        let networks: Vec<Network> = networks.map(|(network, id)| Network { neutron: Uuid::from_u128(id), ..network }).collect();
+        let mut state = State::default();
+        let due = Instant::now() + LAST_RETRY;
+        for (id, network) in (1..).zip(&networks) {
+            let work = Work::RetireNetwork { network: Box::new(network.clone()), pools: Vec::new() };
+            state.apply(Entry::Task(Task { id, promised: 0, work }));
+            state.retries.insert(id, Retry { attempts: 9, due });
+        }
+        assert_eq!(ready(&state).count(), 0);
+        clear_way(&mut state, networks[1].neutron);
+        assert_eq!(ready(&state).map(|task| task.id).collect::<Vec<_>>(), [2]);
     }
 
     /// Neither may a pass over the tasks cost more than its share of them, or this never ends.
