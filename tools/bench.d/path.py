@@ -5,7 +5,7 @@ import json
 import plugins
 from engine import DockerNetwork, Endpoint, Engine, Range
 from places import NETWORKERS
-from remains import await_ready
+from remains import await_ready, requests_of
 from requests_log import Requests
 
 # The calls of a start that the engine waits for one after the other.
@@ -28,20 +28,26 @@ class TimedNode:
 
 
 class CountedNode(TimedNode):
-    """The same, with what each call asks of Neutron until it is answered, and after that until the next one."""
+    """The same, with the requests to Neutron that each call had to wait for."""
 
-    def __init__(self, station, log):
+    def __init__(self, bench, station):
         super().__init__(station)
-        self.log, self.asked = log, {}
+        self.ours = station is bench.ours
+        self.log = Requests(bench.lab, NETWORKERS[0] if self.ours else NETWORKERS[1])
+        self.asked = {}
 
     def request(self, address, method, path, text, headers):
         self.log.quiet()
-        before = self.log.count()
+        before = self.count()
         reply = super().request(address, method, path, text, headers)
-        until_reply = self.log.count() - before
-        self.log.quiet()
-        self.asked[path.lstrip("/")] = (until_reply, self.log.count() - before)
+        if not self.ours:
+            # The Python does all before it answers, and Neutron writes its log a moment later.
+            self.log.quiet()
+        self.asked[path.lstrip("/")] = self.count() - before
         return reply
+
+    def count(self):
+        return requests_of(self.station) if self.ours else self.log.count()
 
 
 class Reply:
@@ -55,10 +61,10 @@ class Reply:
 def path(bench):
     """The calls of a start and a stop over the plugin's socket, as the engine makes them."""
     warm = {"kuryr.pool.min": str(AHEAD), "kuryr.pool.max": str(AHEAD)}
-    for name, station, host, address, place, options, ahead, rounds in (
-        ("kuryr warm", bench.ours, NETWORKERS[0], plugins.SOCKET, "10.130.0", warm, AHEAD, 20 * bench.rounds),
-        ("kuryr cold", bench.ours, NETWORKERS[0], plugins.SOCKET, "10.131.0", {}, 0, 2 * bench.rounds),
-        ("python", bench.theirs, NETWORKERS[1], plugins.URI, "10.132.0", {}, 0, bench.rounds),
+    for name, station, address, place, options, ahead, rounds in (
+        ("kuryr warm", bench.ours, plugins.SOCKET, "10.130.0", warm, AHEAD, 20 * bench.rounds),
+        ("kuryr cold", bench.ours, plugins.SOCKET, "10.131.0", {}, 0, 2 * bench.rounds),
+        ("python", bench.theirs, plugins.URI, "10.132.0", {}, 0, bench.rounds),
     ):
         node = TimedNode(station)
         # Of a small subnet only a share is held ahead.
@@ -68,16 +74,14 @@ def path(bench):
                 if number % max(1, ahead) == 0:
                     await_ready(bench.ours, ahead)
                 one_start(bench, name, node, network)
-            counted = CountedNode(station, Requests(bench.lab, host))
+            counted = CountedNode(bench, station)
             network.engine.node = counted
             await_ready(bench.ours, ahead)
             Endpoint(network).start().stop()
-            for call, (until_reply, in_all) in counted.asked.items():
-                bench.figures.add(f"Neutron requests of {call} until its answer", name, until_reply)
-                bench.figures.add(f"Neutron requests of {call} until the next call", name, in_all)
+            for call, asked in counted.asked.items():
+                bench.figures.add(f"Neutron requests on the way of {call}", name, asked)
             for what, calls in (("start", STARTING), ("stop", STOPPING)):
-                on_its_way = sum(counted.asked[call][0] for call in calls)
-                bench.figures.add(f"Neutron requests on the way of a {what}", name, on_its_way)
+                bench.figures.add(f"Neutron requests on the way of a {what}", name, sum(counted.asked[call] for call in calls))
             network.engine.node = node
         finally:
             network.remove()

@@ -26,6 +26,11 @@ def time_in_calls(station):
     return sum(value for name, value in levels(station).items() if name.startswith("plugin_call_duration_seconds_sum"))
 
 
+def requests_of(station):
+    """How many requests to Neutron our daemon has had an answer to so far."""
+    return sum(value for name, value in levels(station).items() if name.startswith("neutron_requests_total"))
+
+
 def await_ready(station, ports):
     """Until our daemon can hand out so many ports made ahead, and has nothing more to do behind the engine's back. It may have to try something
     again later; that is not waited for."""
