@@ -70,10 +70,9 @@ impl Drop for Daemon {
 
 /// Sends one request over a connection, which is then closed, and returns the whole answer.
 pub fn ask(stream: &mut (impl Read + Write), request: &str, body: &str) -> String {
-    let length = body.len();
-    // In one piece: whoever refuses it by its head may answer and be gone before the body is written.
-    let request = format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}");
-    stream.write_all(request.as_bytes()).unwrap();
+    let head = format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer

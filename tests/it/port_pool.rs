@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use kuryr::{
@@ -274,6 +274,22 @@ async fn the_last_port_of_a_quota_is_the_starts_though_it_is_being_made_ahead() 
     };
     let (address, ()) = tokio::join!(start, refused_and_then_told);
     address.unwrap();
+}
+
+/// Each look used to bring on the next one at once: some fifty requests until a port was ACTIVE, on a Neutron that was busy with just that.
+#[tokio::test(flavor = "multi_thread")]
+async fn ports_that_are_not_active_are_looked_at_at_growing_distance() {
+    let cloud = Cloud::start().await;
+    // Without an agent none becomes ACTIVE.
+    let host = host_on(&cloud, PoolSettings { min: 2, ..PoolSettings::default() });
+    host.network(&id('a'), &["10.0.0.0/24"]).await;
+    let asked = |method: &str| cloud.controller.calls().get(&(method.to_owned(), "ports".to_owned())).copied().unwrap_or_default();
+    cloud.until(async || asked("POST") == 2).await;
+    cloud.controller.reset_calls();
+    let begun = Instant::now();
+    cloud.until(async || asked("GET") >= 4).await;
+    // A busy machine makes it longer, never shorter.
+    assert!(begun.elapsed() >= Duration::from_millis(100 + 200 + 400), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

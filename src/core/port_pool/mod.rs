@@ -44,6 +44,8 @@ pub(super) struct PortPool {
     refused: AtomicUsize,
     /// Told when a port was handed out, and when somebody has done with one that another may want.
     changed: Notify,
+    /// Told when a network may be short of ports. Looking after them must not tell it: each look asks Neutron, and would bring on the next.
+    wanted: Notify,
 }
 
 /// One network's share of a [`PortPool`].
@@ -89,7 +91,7 @@ impl PortPool {
                 starts.pop_front();
             }
         }
-        self.changed.notify_waiters();
+        self.look();
     }
 
     /// How many ports the network is worth.
@@ -173,6 +175,7 @@ impl PortPool {
     /// Has the networks looked at now.
     pub fn look(&self) {
         self.changed.notify_waiters();
+        self.wanted.notify_waiters();
     }
 
     fn worked(&self, network: &DockerId) {
@@ -293,6 +296,22 @@ mod tests {
         let seen = now();
         assert!((seen - 1..=seen).contains(&pool.waits_since(&network.id, 100)), "others came before it");
         assert_eq!(pool.waits_since(&network.id, seen + 5), seen + 5, "made after them");
+    }
+
+    /// Whoever looks after ports waits for this between two looks at Neutron.
+    #[tokio::test]
+    async fn looking_after_ports_brings_on_no_further_look() {
+        let (pool, network) = (PortPool::default(), Network::for_test('a'));
+        let wanted = pool.wanted.notified();
+        tokio::pin!(wanted);
+        wanted.as_mut().enable();
+        drop(pool.making());
+        pool.progressed(&network.id);
+        pool.worked(&network.id);
+        let told = |wanted: std::pin::Pin<&mut tokio::sync::futures::Notified<'_>>| wanted.enable();
+        assert!(!told(wanted.as_mut()));
+        pool.started(&network, &settings());
+        assert!(told(wanted.as_mut()));
     }
 
     #[test]

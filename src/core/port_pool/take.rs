@@ -34,6 +34,7 @@ impl Core {
             };
             self.change_port_for(Lasting::ProcessEnd, id, hand_out).await?;
             if taken.is_some() {
+                self.port_pool.look();
                 return Ok(taken);
             }
         }

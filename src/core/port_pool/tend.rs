@@ -111,9 +111,9 @@ impl Core {
     async fn tend(self: &Arc<Self>, id: &DockerId, mut stop: watch::Receiver<bool>) {
         let mut pause = FIRST_LOOK;
         while !*stop.borrow() {
-            let changed = self.port_pool.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
+            let wanted = self.port_pool.wanted.notified();
+            tokio::pin!(wanted);
+            wanted.as_mut().enable();
             let Some(network) = self.state().networks.get(id).cloned() else { return self.port_pool.forget(id) };
             match self.tend_once(&network).await {
                 Ok(settled) => {
@@ -130,7 +130,7 @@ impl Core {
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(LAST_LOOK),
-                () = &mut changed => {}
+                () = &mut wanted => {}
                 _ = stop.changed() => {}
             }
         }
