@@ -133,16 +133,19 @@ impl Edge {
     }
 }
 
-/// The body of a call that the protocol has. A client that stops half way would hold the daemon's end up.
+/// The body of a call that the protocol has. That of a call which is refused is read as well, or a client that is still writing would see a broken
+/// connection in the place of the answer. A client that stops half way would hold the daemon's end up.
 async fn read(name: &str, request: Request, limit: Duration) -> Result<Bytes, Error> {
+    let method = request.method().clone();
+    let body = tokio::time::timeout(limit, axum::body::to_bytes(request.into_body(), BODY_LIMIT)).await;
     if !NAMES.contains(&name) {
         return Err(Error::UnknownCall(name.to_owned()));
     }
-    if request.method() != Method::POST {
-        return Err(Error::NotPost { call: name.to_owned(), method: request.method().to_string() });
+    if method != Method::POST {
+        return Err(Error::NotPost { call: name.to_owned(), method: method.to_string() });
     }
     let broken = |reason: String| Error::Body { call: name.to_owned(), reason, limit: BODY_LIMIT };
-    match tokio::time::timeout(limit, axum::body::to_bytes(request.into_body(), BODY_LIMIT)).await {
+    match body {
         Ok(body) => body.map_err(|error| broken(error.to_string())),
         Err(_) => Err(broken(format!("its end did not come within {limit:?}"))),
     }

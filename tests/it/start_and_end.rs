@@ -68,6 +68,26 @@ fn tcp_is_served_where_kuryr_uri_says_so_and_nowhere_else() {
 }
 
 #[test]
+fn a_call_that_is_refused_is_read_to_its_end() {
+    let (_folder, state) = state();
+    let daemon = beside(&state, "127.0.0.1:1");
+    for (call, status) in [("POST /NetworkDriver.Dance", "404"), ("PUT /NetworkDriver.Join", "405")] {
+        let mut engine = UnixStream::connect(SOCKET).unwrap();
+        let expects = "Connection: close\r\nExpect: 100-continue";
+        engine.write_all(format!("{call} HTTP/1.1\r\nHost: x\r\n{expects}\r\nContent-Length: 2\r\n\r\n").as_bytes()).unwrap();
+        // The daemon says so when it begins to read the body.
+        let mut go_on = [0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
+        engine.read_exact(&mut go_on).unwrap();
+        assert!(go_on.starts_with(b"HTTP/1.1 100"), "{call}: {}", String::from_utf8_lossy(&go_on));
+        engine.write_all(b"{}").unwrap();
+        let mut answer = String::new();
+        engine.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{call}: {answer}");
+    }
+    daemon.end();
+}
+
+#[test]
 fn activation_and_capabilities_need_no_cloud() {
     let (_folder, state) = state();
     let daemon = beside(&state, "127.0.0.1:1");
