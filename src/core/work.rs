@@ -249,26 +249,20 @@ impl Core {
     /// Takes the subnet pools off an operator's subnet: `ours`, which its network retires, and those of users before, who left while there
     /// were others. A tag that names no subnet pool of a kuryr is the operator's.
     async fn clear_subnet(&self, subnet: &openstack::Subnet, ours: Option<Uuid>) -> Result<(), Error> {
-        let name = naming::subnetpool_name(&self.settings.subnetpool_name_prefix, subnet.cidr);
-        for id in subnet.tags.iter().filter_map(|tag| Uuid::parse_str(tag).ok()) {
-            let earlier = ours != Some(id);
-            if earlier && !self.is_subnetpool_named(id, &name).await? {
-                continue;
-            }
+        let tags = subnet.tags.iter().filter_map(|tag| Uuid::parse_str(tag).ok());
+        let (own, others): (Vec<Uuid>, Vec<Uuid>) = tags.partition(|id| ours == Some(*id));
+        for id in own {
             self.neutron.remove_tag::<openstack::Subnet>(subnet.id, &id.to_string()).await?;
-            if earlier {
-                self.retire_pools(&[id]).await?;
-            }
+        }
+        if others.is_empty() {
+            return Ok(());
+        }
+        let name = naming::subnetpool_name(&self.settings.subnetpool_name_prefix, subnet.cidr);
+        for pool in self.neutron.list::<SubnetPool>(&[("name", &name)]).await?.iter().filter(|pool| others.contains(&pool.id)) {
+            self.neutron.remove_tag::<openstack::Subnet>(subnet.id, &pool.id.to_string()).await?;
+            self.retire_pools(&[pool.id]).await?;
         }
         Ok(())
-    }
-
-    async fn is_subnetpool_named(&self, id: Uuid, name: &str) -> Result<bool, Error> {
-        match self.neutron.show::<SubnetPool>(id).await {
-            Ok(pool) => Ok(pool.name == name),
-            Err(error) if error.is_not_found() => Ok(false),
-            Err(error) => Err(error.into()),
-        }
     }
 
     /// Whether others have ports on the network and this host has none, whose removal would be still to come. One without any is just being
