@@ -126,11 +126,14 @@ def ends(pid):
 
 
 def logs():
-    """The ends of the plugin's and the engine's logs, for whoever reads a failure."""
+    """What whoever reads a failure needs: the ends of the engines' logs, what went wrong in the cloud's agents, and last the ports and the plugin."""
+    agents = "for log in /var/log/lab/*agent*.log; do grep -hE ' ERROR | TRACE |Traceback' $log | tail -n 25; done"
+    shown = [(host, "dockerd", ["tail", "-n", "5", "/var/log/lab/dockerd.log"]) for host in HOSTS]
+    shown += [(host, "errors of the agents", ["sh", "-c", agents]) for host in HOSTS]
+    shown += [("controller", "ports", ["sh", "-c", ". /root/keystonerc_admin; openstack port list --long"])]
+    shown += [(host, "kuryr", ["tail", "-n", "40", "/var/log/lab/kuryr.log"]) for host in HOSTS]
     text = ""
-    for host in HOSTS:
-        for service, lines in (("kuryr", "60"), ("dockerd", "20")):
-            done = subprocess.run([TOOL, "exec", host, "tail", "-n", lines, f"/var/log/lab/{service}.log"], stdin=subprocess.DEVNULL,
-                                  capture_output=True, text=True)
-            text += f"\n== {host}: {service}\n{done.stdout}{done.stderr}"
+    for node, what, command in shown:
+        done = subprocess.run([TOOL, "exec", node, *command], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        text += f"\n== {node}: {what}\n{done.stdout}{done.stderr}"
     return text

@@ -11,6 +11,7 @@ import argparse
 import signal
 import sys
 import time
+import traceback
 
 sys.dont_write_bytecode = True
 
@@ -51,9 +52,11 @@ def main():
         timed("up", lambda: lab.up(cloud))
         for name, function in functions.items():
             timed(name, lambda function=function: function(cloud))
-    except BaseException:
+    except Exception:
+        # After the failure's own text, since of a long output only the end may be kept.
+        traceback.print_exc()
         print(lab.logs(), flush=True)
-        raise
+        sys.exit(1)
     finally:
         held = lab.namespaces()
         lab.lab("down")

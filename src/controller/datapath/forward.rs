@@ -1,6 +1,6 @@
 //! Our chain in iptables' FORWARD. The engine sets that chain's policy to DROP, and a packet must pass every table to arrive.
 
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::{collections::BTreeSet, fmt::Write as _, panic, thread};
 
 use crate::nft;
 
@@ -20,15 +20,21 @@ pub fn render(external: &BTreeSet<String>) -> String {
     text
 }
 
-/// Puts the chain and the jump to it at the top of FORWARD, in one transaction per family.
+/// Puts the chain and the jump to it at the top of FORWARD, in one transaction per family. Both families at once: the programs take longer to
+/// start than to work, and the daemon is not ready before.
 pub fn apply(rules: &str) -> Result<(), nft::Error> {
-    for program in ["iptables", "ip6tables"] {
-        let jumps = nft::iptables(program, &["-C", "FORWARD", "-j", CHAIN])?.success;
-        let again = if jumps { format!("-D FORWARD -j {CHAIN}\n") } else { String::new() };
-        let text = format!("*filter\n:{CHAIN} - [0:0]\n{again}-I FORWARD 1 -j {CHAIN}\n{rules}COMMIT\n");
-        nft::iptables_restore(program, &text)?;
-    }
-    Ok(())
+    thread::scope(|scope| {
+        let second = scope.spawn(|| apply_to("ip6tables", rules));
+        let first = apply_to("iptables", rules);
+        first.and(second.join().unwrap_or_else(|panic| panic::resume_unwind(panic)))
+    })
+}
+
+fn apply_to(program: &str, rules: &str) -> Result<(), nft::Error> {
+    let jumps = nft::iptables(program, &["-C", "FORWARD", "-j", CHAIN])?.success;
+    let again = if jumps { format!("-D FORWARD -j {CHAIN}\n") } else { String::new() };
+    let text = format!("*filter\n:{CHAIN} - [0:0]\n{again}-I FORWARD 1 -j {CHAIN}\n{rules}COMMIT\n");
+    nft::iptables_restore(program, &text)
 }
 
 /// Takes both away.

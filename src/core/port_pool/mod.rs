@@ -34,6 +34,9 @@ use super::{Core, now, record::Network, request::DockerId, state::State};
 /// After a failure the cloud is left alone this long, twice as long after the next.
 const FIRST_REST: Duration = Duration::from_secs(1);
 const LAST_REST: Duration = Duration::from_secs(120);
+/// How long after a start nothing is made in place of its port: what the cloud and its agent do for that takes time from the host whose engine is
+/// at work on the container, and the next start may follow at once.
+const LULL: Duration = Duration::from_millis(500);
 
 /// What is known of the starts on each network, and of what the cloud grants it.
 #[derive(Debug, Default)]
@@ -104,6 +107,13 @@ impl PortPool {
         line.most = line.most.filter(|(_, until)| now < *until);
         let granted = line.most.map_or(usize::MAX, |(most, _)| most);
         line.starts.len().clamp(limits.min, limits.max).min(granted)
+    }
+
+    /// Whether new ports can wait until a start is over: one has only just begun, and enough of them are `held` for those that follow.
+    fn can_wait(&self, network: &DockerId, held: usize, target: usize) -> bool {
+        let lines = self.lines();
+        let last = lines.get(network).and_then(|line| line.starts.back());
+        held * 4 >= target && last.is_some_and(|start| start.elapsed() < LULL)
     }
 
     /// Notes that the cloud grants no more than this; false when that was known.
@@ -264,6 +274,19 @@ mod tests {
         assert_eq!(pool.target(&network, &PoolSettings { min: 9, max: 20, ..settings() }), 9);
         assert_eq!(pool.target(&network, &PoolSettings { idle_time: Duration::ZERO, ..settings() }), 0);
         assert_eq!(pool.target(&network, &PoolSettings { idle_time: Duration::ZERO, min: 2, ..settings() }), 2);
+    }
+
+    #[test]
+    fn new_ports_wait_for_starts_as_long_as_enough_are_held() {
+        let (pool, network) = (PortPool::default(), Network::for_test('a'));
+        assert!(!pool.can_wait(&network.id, 4, 4), "no start");
+        pool.started(&network, &settings());
+        assert!(pool.can_wait(&network.id, 3, 4));
+        assert!(pool.can_wait(&network.id, 1, 4));
+        assert!(!pool.can_wait(&network.id, 0, 4), "hardly any is left");
+        let long_ago = Instant::now().checked_sub(LULL).unwrap();
+        pool.lines().get_mut(&network.id).unwrap().starts = [long_ago].into();
+        assert!(!pool.can_wait(&network.id, 3, 4), "nobody starts any more");
     }
 
     #[test]

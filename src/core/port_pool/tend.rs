@@ -140,6 +140,7 @@ impl Core {
     async fn tend_once(self: &Arc<Self>, network: &Network) -> Result<bool, Error> {
         let target = self.port_pool.target(network, &self.settings.port_pool);
         let mut held: Vec<Port> = self.state().pooled_on(&network.id).cloned().collect();
+        let mut waits = false;
         if held.len() > target {
             // What is of use now goes last.
             held.sort_by_key(|port| port.ready);
@@ -147,7 +148,8 @@ impl Core {
             let surplus: Vec<Uuid> = trusted.take(held.len() - target).map(|port| port.id).collect();
             self.give_back(&surplus).await?;
         } else if held.len() < target {
-            let room = self.room(network, held.len()).await?;
+            waits = self.port_pool.can_wait(&network.id, held.len(), target);
+            let room = if waits { 0 } else { self.room(network, held.len()).await? };
             if self.make_many(network, target.min(room).saturating_sub(held.len())).await? == Outcome::Refused {
                 // What is too much now goes at once.
                 return Ok(false);
@@ -155,7 +157,7 @@ impl Core {
         }
         self.check_in(network).await?;
         let state = self.state();
-        Ok(state.pooled_on(&network.id).all(|port| port.ready))
+        Ok(!waits && state.pooled_on(&network.id).all(|port| port.ready))
     }
 
     /// Makes some ports, a few at once; fewer where a start is short of one.
