@@ -11,7 +11,17 @@ ML2_CONF = "/etc/neutron/plugins/ml2/ml2_conf.ini"
 CONF_FILES = ["--config-file", NEUTRON_CONF, "--config-file", ML2_CONF]
 
 # Root needs no sudo on a node of the lab.
-ROOTLESS = {"agent": {"root_helper": "env"}, "privsep": {"helper_command": f"privsep-helper --config-file {NEUTRON_CONF}"}}
+#
+# One thread for each of the agents' privileged processes: with two that start programs at once, a lock of eventlet now and then wakes the one
+# thread's waiter in the other ("cannot switch to a different thread"). The DHCP agent then waits for five minutes, and no port of its subnets
+# becomes ACTIVE as long.
+ONE_THREAD = {"thread_pool_size": 1}
+ROOTLESS = {
+    "agent": {"root_helper": "env"},
+    "privsep": {"helper_command": f"privsep-helper --config-file {NEUTRON_CONF}", **ONE_THREAD},
+    "privsep_namespace": ONE_THREAD,
+    "privsep_link": ONE_THREAD,
+}
 
 
 def common(transport):
