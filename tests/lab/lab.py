@@ -127,7 +127,7 @@ def ends(pid):
 
 def logs():
     """What whoever reads a failure needs: the ends of the engines' logs, what went wrong in the cloud's agents, and last the ports and the plugin."""
-    agents = "for log in /var/log/lab/*agent*.log; do grep -hE ' ERROR | TRACE |Traceback' $log | tail -n 25; done"
+    agents = "for log in /var/log/lab/*agent*.log; do grep -hE ' ERROR | TRACE |privsep log: ' $log | tail -n 25; done"
     shown = [(host, "dockerd", ["tail", "-n", "5", "/var/log/lab/dockerd.log"]) for host in HOSTS]
     shown += [(host, "errors of the agents", ["sh", "-c", agents]) for host in HOSTS]
     shown += [("controller", "ports", ["sh", "-c", ". /root/keystonerc_admin; openstack port list --long"])]
