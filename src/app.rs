@@ -290,7 +290,7 @@ fn core_settings(config: &Config) -> core::Settings {
 
 fn pool_settings(port_pool: config::PortPool) -> core::PoolSettings {
     let config::PortPool { enabled, min, max, batch, idle_time, share } = port_pool;
-    core::PoolSettings { enabled, min, max, batch, idle_time, share, plugged: true }
+    core::PoolSettings { enabled, min, max, batch, idle_time, share, ..core::PoolSettings::default() }
 }
 
 /// How long a start waits for its port: as configured, but so that the engine hears of the port before the deadline of its call passes.

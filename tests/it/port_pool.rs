@@ -292,6 +292,35 @@ async fn ports_that_are_not_active_are_looked_at_at_growing_distance() {
     assert!(begun.elapsed() >= Duration::from_millis(100 + 200 + 400), "{:?}", begun.elapsed());
 }
 
+/// They used to be given back, and none was made for five minutes, though the agent was only busy.
+#[tokio::test(flavor = "multi_thread")]
+async fn ports_that_an_agent_is_late_with_are_kept_for_it_and_no_more_are_made() {
+    let cloud = Cloud::start().await;
+    let pool = PoolSettings { min: 2, patience: Duration::ZERO, ..PoolSettings::default() };
+    let host = cloud.host_with("one", cloud.client(), Settings { port_pool: pool, ..core_settings() });
+    let pools = host.network(&id('a'), &["10.0.0.0/24"]).await;
+    cloud.until(async || host.core.counts().pooled == 2).await;
+    let (ahead, made) = (cloud.ports().await, now());
+    cloud.until(async || now() > made + 1).await;
+    for number in 1..=3 {
+        host.run(&id('a'), &container(number), &pools[0]).await;
+    }
+    // Those that are there are looked at, and the third that three starts are worth is not made.
+    cloud.controller.reset_calls();
+    let looks = || cloud.controller.calls().get(&("GET".to_owned(), "ports".to_owned())).copied().unwrap_or_default();
+    host.run(&id('a'), &container(4), &pools[0]).await;
+    cloud.until(async || looks() > 0).await;
+    assert_eq!(host.core.counts().pooled, 2);
+    let datapath = cloud.controller.start_datapath().unwrap();
+    host.core.pool_settled(4).await;
+    drop(datapath);
+    let there = cloud.ports().await;
+    assert_eq!(there.len(), 4 + 4);
+    for port in ahead {
+        assert!(there.iter().any(|there| there.id == port.id && there.name == "kuryr-pool-port"), "it was waiting to be used");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_that_goes_takes_along_what_is_being_made_for_it() {
     let (cloud, host, _datapath) = warm_host(0).await;

@@ -27,13 +27,25 @@ pub struct PoolSettings {
     pub idle_time: Duration,
     /// The most of a subnet's free addresses that is held ahead, in percent.
     pub share: usize,
+    /// How long new ports may take until the next of them is ACTIVE. After that no more are made until one is: an agent that was only busy, or
+    /// comes back, still finds those that are there.
+    pub patience: Duration,
     /// Whether ports are plugged into a switch of this host; of others nothing can be made ahead.
     pub plugged: bool,
 }
 
 impl Default for PoolSettings {
     fn default() -> Self {
-        Self { enabled: true, min: 0, max: 16, batch: 3, idle_time: Duration::from_secs(300), share: 20, plugged: true }
+        Self {
+            enabled: true,
+            min: 0,
+            max: 16,
+            batch: 3,
+            idle_time: Duration::from_secs(300),
+            share: 20,
+            patience: Duration::from_secs(60),
+            plugged: true,
+        }
     }
 }
 

@@ -36,7 +36,7 @@ const FIRST_REST: Duration = Duration::from_secs(1);
 const LAST_REST: Duration = Duration::from_secs(120);
 /// How long after a start nothing is made in place of its port: what the cloud and its agent do for that takes time from the host whose engine is
 /// at work on the container, and the next start may follow at once.
-const LULL: Duration = Duration::from_millis(500);
+pub(super) const LULL: Duration = Duration::from_millis(500);
 
 /// What is known of the starts on each network, and of what the cloud grants it.
 #[derive(Debug, Default)]
@@ -64,6 +64,8 @@ struct Line {
     room: Option<(usize, Instant)>,
     /// When a port was last seen to have become ACTIVE, in seconds since the epoch.
     progress: i64,
+    /// Whether the log has been told that none does.
+    late: bool,
     /// Whether somebody looks after it right now.
     tended: bool,
 }
@@ -116,19 +118,22 @@ impl PortPool {
         held * 4 >= target && last.is_some_and(|start| start.elapsed() < LULL)
     }
 
-    /// Notes that the cloud grants no more than this; false when that was known.
-    fn refuse(&self, network: &Network, most: usize, settings: &PoolSettings) -> bool {
+    /// Notes that the cloud grants no more than this.
+    fn refuse(&self, network: &Network, most: usize, settings: &PoolSettings) {
         let until = Instant::now() + settings.of(network).idle_time;
-        let mut lines = self.lines();
-        let line = lines.entry(network.id.clone()).or_default();
-        let news = line.most.is_none_or(|(known, _)| most < known);
-        line.most = Some((most, until));
-        news
+        self.lines().entry(network.id.clone()).or_default().most = Some((most, until));
     }
 
     /// Notes that the agent of this host has just brought a port to ACTIVE.
     fn progressed(&self, network: &DockerId) {
-        self.lines().entry(network.clone()).or_default().progress = now();
+        let mut lines = self.lines();
+        let line = lines.entry(network.clone()).or_default();
+        (line.progress, line.late) = (now(), false);
+    }
+
+    /// Notes that the agent brings no port to ACTIVE; false when that was known.
+    fn is_news_that_late(&self, network: &DockerId) -> bool {
+        !std::mem::replace(&mut self.lines().entry(network.clone()).or_default().late, true)
     }
 
     /// Since when, in seconds since the epoch, a port that was made at `created` waits with nothing to be seen of the agent's work. Many made at
@@ -338,11 +343,11 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_news_once() {
-        let (network, settings) = (Network::for_test('a'), PoolSettings::default());
-        let pool = PortPool::of(&State::default());
-        assert!(pool.refuse(&network, 30, &settings));
-        assert!(!pool.refuse(&network, 30, &settings));
-        assert!(pool.refuse(&network, 10, &settings));
+    fn an_agent_that_is_late_is_news_once_until_it_is_seen_again() {
+        let (network, pool) = (Network::for_test('a').id, PortPool::default());
+        assert!(pool.is_news_that_late(&network));
+        assert!(!pool.is_news_that_late(&network));
+        pool.progressed(&network);
+        assert!(pool.is_news_that_late(&network));
     }
 }

@@ -21,8 +21,6 @@ const FIRST_LOOK: Duration = Duration::from_millis(100);
 const LAST_LOOK: Duration = Duration::from_secs(2);
 /// How often networks are looked at without a reason.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// How long, in seconds, new ports may take until the next of them is ACTIVE.
-const PATIENCE: i64 = 60;
 /// Subnets of more addresses than this have room for any pool.
 const LARGE: u32 = 4096;
 /// How long the number of addresses that are in use on a subnet is believed.
@@ -147,7 +145,7 @@ impl Core {
             let trusted = held.iter().filter(|port| self.is_trusted(port));
             let surplus: Vec<Uuid> = trusted.take(held.len() - target).map(|port| port.id).collect();
             self.give_back(&surplus).await?;
-        } else if held.len() < target {
+        } else if held.len() < target && !held.iter().any(|port| self.is_late(port)) {
             waits = self.port_pool.can_wait(&network.id, held.len(), target);
             let room = if waits { 0 } else { self.room(network, held.len()).await? };
             if self.make_many(network, target.min(room).saturating_sub(held.len())).await? == Outcome::Refused {
@@ -157,7 +155,14 @@ impl Core {
         }
         self.check_in(network).await?;
         let state = self.state();
-        Ok(!waits && state.pooled_on(&network.id).all(|port| port.ready))
+        // Late ones are looked at as networks are without a reason.
+        Ok(!waits && state.pooled_on(&network.id).all(|port| port.ready || self.is_late(port)))
+    }
+
+    /// Whether a port waits longer for the agent of this host than any that is alive takes between two ports.
+    fn is_late(&self, port: &Port) -> bool {
+        let since = self.port_pool.waits_since(&port.network, port.created.max(self.started));
+        !port.ready && seconds_since(since) > self.settings.port_pool.patience.as_secs()
     }
 
     /// Makes some ports, a few at once; fewer where a start is short of one.
@@ -224,8 +229,14 @@ impl Core {
     pub(in super::super) async fn give_back(&self, ports: &[Uuid]) -> Result<(), Error> {
         for id in ports {
             let Some(_hold) = self.hold(*id) else { continue };
-            self.change_port(*id, |state, port| Ok(if port.pooled { self.retire(state, port) } else { Vec::new() })).await?;
+            self.give_back_held(*id).await?;
         }
+        Ok(())
+    }
+
+    /// … one that the caller holds.
+    async fn give_back_held(&self, id: Uuid) -> Result<(), Error> {
+        self.change_port(id, |state, port| Ok(if port.pooled { self.retire(state, port) } else { Vec::new() })).await?;
         Ok(())
     }
 
@@ -275,13 +286,17 @@ impl Core {
                 Ok(vec![Entry::Port(port)])
             })
             .await?;
-        } else if now() - self.port_pool.waits_since(&network.id, port.created.max(self.started)) > PATIENCE {
-            let ready = self.state().pooled_on(&network.id).filter(|port| port.ready).count();
-            if self.port_pool.refuse(network, ready, &self.settings.port_pool) {
+        } else if self.is_late(&port) {
+            let settings = &self.settings.port_pool;
+            if seconds_since(port.created.max(self.started)) > settings.of(network).idle_time.as_secs() {
+                // An agent that is alive has missed it.
+                return self.give_back_held(id).await;
+            }
+            if self.port_pool.is_news_that_late(&network.id) {
                 tracing::warn!(
-                    network = %network.id, port = %id, status = found.status, ready,
-                    "a port made ahead is not ACTIVE, and none came to be for {PATIENCE} s, so that no more are made on this network for a while; \
-                     see that the Neutron agent of this host is alive"
+                    network = %network.id, port = %id, status = found.status, patience = ?settings.patience,
+                    "a port made ahead is not ACTIVE, and none came to be for so long, so that no more are made on this network until one is; see \
+                     that the Neutron agent of this host is alive"
                 );
             }
         }
@@ -313,6 +328,11 @@ impl Core {
         .await?;
         Ok(())
     }
+}
+
+/// … and zero if that is to come.
+fn seconds_since(then: i64) -> u64 {
+    u64::try_from(now() - then).unwrap_or_default()
 }
 
 /// Whether Neutron has of a pooled port what it had when it was made.
