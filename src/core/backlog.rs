@@ -12,7 +12,8 @@ use tokio::{sync::watch, task::JoinSet};
 use uuid::Uuid;
 
 use super::{
-    Core, Error,
+    Core, Error, now,
+    port_pool::LULL,
     record::{Entry, Made, Task, Work},
     request::DockerId,
     state::{Retry, State},
@@ -27,6 +28,9 @@ const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(300);
 /// … and while the cloud is away: what was put off then is done soon after it is back, however long it took.
 const LAST_RETRY_OF_OUTAGE: Duration = Duration::from_secs(30);
+/// How long, in seconds, the writing of a port's endpoint waits at the most for a pause in the starts. It is for readers of Neutron alone, while
+/// the host's own agent has work from each change of a port, just when the engine needs the host for its containers.
+const LONGEST_WAIT: i64 = 10;
 
 /// Keeps other tasks away from an object, and frees it whatever becomes of the work.
 struct Busy<'a> {
@@ -54,7 +58,7 @@ impl Core {
             // From here on a promise wakes us even if it comes before we wait.
             woken.as_mut().enable();
             let room = if ending && gave_up { 0 } else { TASKS_AT_ONCE - running.len() };
-            for task in self.claim(room) {
+            for task in self.claim(room, ending) {
                 let core = self.clone();
                 running.spawn(async move {
                     let done = as_urgent(Urgency::Promise, core.finish(task)).await;
@@ -85,7 +89,7 @@ impl Core {
         }
     }
 
-    /// Waits until no task is left that could run now; what failed and waits for its next try is not waited for.
+    /// Waits until no task is left that could run now or after a pause in the starts; what failed and waits for its next try is not waited for.
     pub async fn backlog_settled(&self) {
         loop {
             let changed = self.backlog.notified();
@@ -93,7 +97,7 @@ impl Core {
             changed.as_mut().enable();
             {
                 let state = self.state();
-                if state.busy.is_empty() && ready(&state).next().is_none() {
+                if state.busy.is_empty() && ready(&state, true).next().is_none() {
                     return;
                 }
             }
@@ -101,9 +105,9 @@ impl Core {
         }
     }
 
-    fn claim(&self, most: usize) -> Vec<Task> {
+    fn claim(&self, most: usize, at_once: bool) -> Vec<Task> {
         let mut state = self.state();
-        let tasks: Vec<Task> = ready(&state).take(most).cloned().collect();
+        let tasks: Vec<Task> = ready(&state, at_once).take(most).cloned().collect();
         state.busy.extend(tasks.iter().map(|task| task.work.key()));
         tasks
     }
@@ -134,7 +138,8 @@ impl Core {
 
     fn next_due(&self) -> Duration {
         let state = self.state();
-        let due = state.retries.iter().filter(|(task, _)| state.tasks.contains_key(task)).map(|(_, retry)| retry.due).min();
+        let retries = state.retries.iter().filter(|(task, _)| state.tasks.contains_key(task)).map(|(_, retry)| retry.due);
+        let due = retries.chain(state.tasks.values().filter_map(|task| put_off(&state, task))).min();
         due.map_or(LAST_RETRY, |due| due.saturating_duration_since(Instant::now()).max(Duration::from_millis(10)))
     }
 }
@@ -155,12 +160,23 @@ fn clear_way(state: &mut State, network: Uuid) {
     }
 }
 
+/// Until when a task waits for a pause in the starts, if it does.
+fn put_off(state: &State, task: &Task) -> Option<Instant> {
+    let Work::DressPort { port, .. } = &task.work else { return None };
+    let pause = state.started? + LULL;
+    let waits = state.port(port).is_some() && now() - task.promised < LONGEST_WAIT && pause > Instant::now();
+    waits.then_some(pause)
+}
+
 /// The tasks that can run now, in the order of their promises: of those on one Neutron object none but the first. One pass over the tasks,
-/// since after an outage there may be very many.
-fn ready(state: &State) -> impl Iterator<Item = &Task> {
+/// since after an outage there may be very many. A task that waits for a pause in the starts, unless they are to run `at_once`, holds no other up.
+fn ready(state: &State, at_once: bool) -> impl Iterator<Item = &Task> {
     let now = Instant::now();
     let (mut seen, pending) = (HashSet::new(), OnceCell::new());
     state.tasks.values().filter(move |task| {
+        if !at_once && put_off(state, task).is_some() {
+            return false;
+        }
         let key = task.work.key();
         let first = seen.insert(key);
         let due = || state.retries.get(&task.id).is_none_or(|retry| retry.due <= now);
@@ -240,9 +256,33 @@ mod tests {
             state.apply(Entry::Task(Task { id, promised: 0, work }));
             state.retries.insert(id, Retry { attempts: 9, due });
         }
-        assert_eq!(ready(&state).count(), 0);
+        assert_eq!(ready(&state, false).count(), 0);
         clear_way(&mut state, networks[1].neutron);
-        assert_eq!(ready(&state).map(|task| task.id).collect::<Vec<_>>(), [2]);
+        assert_eq!(ready(&state, false).map(|task| task.id).collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn writing_a_ports_endpoint_waits_for_a_pause_in_the_starts_but_not_for_long() {
+        let network = Network::for_test('a');
+        let (port, mut state) = (port(&network, 1), State::default());
+        state.apply(Entry::Port(port.clone()));
+        let dress =
+            |id, promised| Entry::Task(Task { id, promised, work: Work::DressPort { port: port.id, endpoint: network.id.clone() } });
+        state.apply(dress(1, now()));
+        state.apply(Entry::Task(Task { id: 2, promised: now(), work: Work::Conceal(port.id) }));
+        let runs = |state: &State, at_once| ready(state, at_once).map(|task| task.id).collect::<Vec<_>>();
+        assert_eq!(runs(&state, false), [1], "nobody starts");
+        state.started = Some(Instant::now());
+        assert_eq!(runs(&state, false), [2], "and holds nothing else of its port up");
+        assert_eq!(runs(&state, true), [1]);
+        state.apply(dress(1, now() - LONGEST_WAIT));
+        assert_eq!(runs(&state, false), [1], "starts never pause");
+        state.apply(dress(1, now()));
+        state.started = Instant::now().checked_sub(LULL);
+        assert_eq!(runs(&state, false), [1], "a pause");
+        state.started = Some(Instant::now());
+        state.apply(Entry::NoPort(port.id));
+        assert_eq!(runs(&state, false), [1], "nothing is left to be written");
     }
 
     /// Neither may a pass over the tasks cost more than its share of them, or this never ends.
@@ -276,7 +316,7 @@ mod tests {
 
         let (mut running, mut ended) = (Vec::<Task>::new(), Vec::<Task>::new());
         loop {
-            let tasks: Vec<Task> = ready(&state).take(TASKS_AT_ONCE - running.len()).cloned().collect();
+            let tasks: Vec<Task> = ready(&state, false).take(TASKS_AT_ONCE - running.len()).cloned().collect();
             state.busy.extend(tasks.iter().map(|task| task.work.key()));
             running.extend(tasks);
             // The half of them that began last ends first.

@@ -1,6 +1,6 @@
 //! NetworkDriver.CreateEndpoint, Join and DeleteEndpoint.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use serde_json::json;
 use uuid::Uuid;
@@ -48,6 +48,7 @@ impl Core {
             self.await_left(port.id).await?;
         }
         let mut claimed = None;
+        self.state().started = Some(Instant::now());
         let dress = self.promise(Work::DressPort { port: port.id, endpoint: request.endpoint.clone() });
         let (before, after) = if self.wants_no_device() { (None, Some(dress)) } else { (Some(dress), None) };
         self.change_port_for(Lasting::ProcessEnd, port.id, |_, mut port| {

@@ -39,6 +39,8 @@ pub(super) struct State {
     pub under_way: HashSet<u64>,
     /// Tasks that failed: how often, and when to try again.
     pub retries: HashMap<u64, Retry>,
+    /// When the last endpoint was made.
+    pub started: Option<Instant>,
 }
 
 /// When a failed task runs again.

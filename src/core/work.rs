@@ -58,7 +58,8 @@ impl Core {
     }
 
     async fn dress(&self, port: Uuid, endpoint: &DockerId) -> Result<(), Error> {
-        let Some(known) = self.state().port(&port).cloned() else { return Ok(()) };
+        let known = self.state().port(&port).filter(|port| port.endpoint.as_ref() == Some(endpoint)).cloned();
+        let Some(known) = known else { return Ok(()) };
         let tagged = self.tagging().await?.others;
         if known.existing {
             // Where it takes no tags its name is still its maker's, and the device tells whose it is.
