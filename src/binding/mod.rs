@@ -17,6 +17,7 @@
 mod bridge;
 mod dead;
 mod error;
+mod host_end;
 mod hw_veb;
 mod names;
 mod nested;
@@ -27,7 +28,8 @@ mod vif;
 
 pub use dead::{DeadPort, dead_ports, take_out};
 pub use error::Error;
+pub use host_end::{HostEnd, host_ends, remove_idle};
 pub use hw_veb::pci_interface;
-pub use names::{bridge_name, container_name, existing, tap_name};
+pub use names::{bridge_name, container_name, tap_name};
 pub use nested::{LinkIface, link_iface};
 pub use vif::{Driver, Settings, Vif, bind, is_plugged, label, needs_no_endpoint, unbind, unbind_many};

@@ -2,8 +2,6 @@
 
 use uuid::Uuid;
 
-use crate::netlink::{self, Socket};
-
 /// The host end of a port's veth pair.
 pub fn tap_name(port: Uuid) -> String {
     prefixed("tap", port)
@@ -26,14 +24,8 @@ pub(super) fn prefixed(prefix: &str, id: Uuid) -> String {
     name
 }
 
-/// The host ends present on this host, for comparison with [`tap_name`] of the ports that should have one. Taps of virtual machines, which
-/// share the naming, are of another kind and left out.
-pub fn existing() -> Result<Vec<String>, netlink::Error> {
-    let links = Socket::open()?.links()?;
-    Ok(links.into_iter().filter(|link| link.kind == "veth" && is_tap(&link.name)).map(|link| link.name).collect())
-}
-
-fn is_tap(name: &str) -> bool {
+/// Whether the name is a host end's.
+pub(super) fn is_tap(name: &str) -> bool {
     let Some(rest) = name.strip_prefix("tap") else { return false };
     rest.len() == 11 && rest.bytes().enumerate().all(|(at, b)| if at == 8 { b == b'-' } else { matches!(b, b'0'..=b'9' | b'a'..=b'f') })
 }

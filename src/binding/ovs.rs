@@ -46,6 +46,11 @@ impl Names {
     }
 }
 
+/// The links of a port, plain or hybrid, whose removal removes all of them.
+pub(super) fn links_of(port: Uuid) -> [String; 3] {
+    Names::of(port).roots()
+}
+
 /// Makes the port's interfaces and adds it to the switch; on failure nothing of it stays.
 pub(super) fn plug(socket: &mut Socket, vif: &Vif, settings: &Settings) -> Result<(), Error> {
     let port = vif.port;

@@ -36,7 +36,7 @@ mod user_port;
 mod work;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -48,18 +48,19 @@ use serde_json::Value;
 use tokio::sync::{Notify, RwLock, Semaphore};
 use uuid::Uuid;
 
-pub use self::{
-    collector::{Finding, Kind, Round},
-    error::Error,
-    port_pool::PoolSettings,
-};
 use self::{
+    collector::FirstSeen,
     port_driver::PairChanges,
     port_pool::PortPool,
     record::{Entry, Key, Made, Port, Task, Work},
     state::State,
     turns::Turns,
     unplug::Unplug,
+};
+pub use self::{
+    collector::{Finding, Kind, Round},
+    error::Error,
+    port_pool::PoolSettings,
 };
 use crate::{
     binding,
@@ -133,8 +134,8 @@ pub struct Core {
     external_network: Mutex<Option<Uuid>>,
     /// Aliases of the API extensions that Neutron was last seen to have; none as long as it has not told.
     extensions: Mutex<Option<BTreeSet<String>>>,
-    /// Neutron ports in Open vSwitch that nothing is behind, with the time at which that was first seen.
-    dead_ports: Mutex<BTreeMap<Uuid, i64>>,
+    /// What one round of the collector after the other has found on this host, with the time of the first.
+    first_seen: Mutex<FirstSeen>,
     findings: Findings,
 }
 
@@ -171,7 +172,7 @@ impl Core {
             unwritten: Mutex::default(),
             external_network: Mutex::default(),
             extensions: Mutex::default(),
-            dead_ports: Mutex::default(),
+            first_seen: Mutex::default(),
             findings: Findings::default(),
         }
     }
@@ -260,8 +261,8 @@ impl Core {
         }
     }
 
-    fn dead_ports(&self) -> MutexGuard<'_, BTreeMap<Uuid, i64>> {
-        self.dead_ports.lock().unwrap_or_else(PoisonError::into_inner)
+    fn first_seen(&self) -> MutexGuard<'_, FirstSeen> {
+        self.first_seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn unwritten(&self) -> MutexGuard<'_, BTreeSet<Key>> {

@@ -3,7 +3,7 @@
 use std::{net::UdpSocket, thread, time::Duration};
 
 use kuryr::{
-    binding::{self, Error, Settings, Vif},
+    binding::{self, Error, HostEnd, Settings, Vif},
     mac::MacAddr,
     netlink::{Socket, Veth, netns},
 };
@@ -46,12 +46,12 @@ fn a_port_is_plugged_with_mac_and_mtu_and_unplugged_twice() {
     assert_eq!((container.mac, container.up), (Some(vif.mac), false));
     assert_ne!(tap.mac, container.mac);
     assert_eq!((tap.master, tap.up, bridge.up), (Some(bridge.index), true, true));
-    assert_eq!(binding::existing().unwrap(), ["tap00000001-00"]);
+    assert_eq!(binding::host_ends().unwrap(), [HostEnd { name: "tap00000001-00".to_owned(), idle: true }]);
     assert!(socket.addresses().unwrap().iter().all(|a| ![tap.index, container.index, bridge.index].contains(&a.index)));
     unbind(&vif).unwrap();
     unbind(&vif).unwrap();
     assert_eq!(socket.link("t_c00000001-00").unwrap(), None);
-    assert!(binding::existing().unwrap().is_empty());
+    assert!(binding::host_ends().unwrap().is_empty());
     assert!(socket.link("brqb6ad0000-11").unwrap().is_some());
 }
 
@@ -154,7 +154,7 @@ fn fifty_ports_at_once() {
             scope.spawn(move || bind(&vif(number)).unwrap());
         }
     });
-    assert_eq!(binding::existing().unwrap().len(), 50);
+    assert_eq!(binding::host_ends().unwrap().len(), 50);
     let mut socket = Socket::open().unwrap();
     let bridge = host_index(&mut socket, "brqb6ad0000-11");
     assert_eq!(socket.links().unwrap().iter().filter(|link| link.master == Some(bridge) && link.up).count(), 50);
@@ -163,7 +163,7 @@ fn fifty_ports_at_once() {
             scope.spawn(move || unbind(&vif(number)).unwrap());
         }
     });
-    assert_eq!(binding::existing().unwrap().len(), 25);
+    assert_eq!(binding::host_ends().unwrap().len(), 25);
     let rest: Vec<Uuid> = (20..=50).map(|number| vif(number).port).collect();
     binding::unbind_many(&rest).unwrap();
     binding::unbind_many(&rest).unwrap();

@@ -1,9 +1,11 @@
 //! What an engine was promised and never came for, and what crashes and lost answers leave behind, is found and given back; what is in use
 //! is not.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use kuryr::{
+    binding,
+    core::Kind,
     netlink::{Socket, Veth},
     openstack::{Network, Neutron, Port},
 };
@@ -75,7 +77,7 @@ async fn ports_that_a_crash_left_are_removed_when_nothing_speaks_for_them() {
     for body in [with("binding:host_id", "elsewhere"), with("device_owner", "compute:nova"), with("device_id", "x"), with("name", "mine")] {
         others.push(cloud.neutron.create::<Port>(&body).await.unwrap().id);
     }
-    let tap = kuryr::binding::tap_name(linked.id);
+    let tap = binding::tap_name(linked.id);
     let veth = Veth { name: &tap, peer: "far", ..Veth::default() };
     Socket::open().unwrap().add_veth(&veth).unwrap();
 
@@ -93,6 +95,41 @@ async fn ports_that_a_crash_left_are_removed_when_nothing_speaks_for_them() {
     host.core.backlog_settled().await;
     assert!(cloud.neutron.show::<Port>(linked.id).await.unwrap_err().is_not_found(), "nothing speaks for it any more");
     drop(pools);
+}
+
+/// A kuryr-libnetwork leaves such links of containers that are removed at the same time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_without_a_port_that_no_container_has_is_removed() {
+    let cloud = Cloud::start().await;
+    let host = cloud.host("one");
+    let (now, later) = now_and_later();
+    let pools = host.network(&id('a'), &["10.0.0.0/24"]).await;
+    let used = host.run(&id('a'), &id('b'), &pools[0]).await;
+    host.core.backlog_settled().await;
+    let own = taps();
+    let network = cloud.ports().await[0].network_id;
+    let there = json!({"network_id": network, "device_owner": "compute:zun", "binding:host_id": HERE});
+    let theirs: Port = cloud.neutron.create(&there).await.unwrap();
+    let lost = json!({"network_id": network, "name": "kuryr-pool-port", "device_owner": "compute:kuryr", "binding:host_id": HERE});
+    let lost: Port = cloud.neutron.create(&lost).await.unwrap();
+    let [stray, in_a_container] = [1, 2].map(|number: u128| uuid::Uuid::from_u128(number << 96));
+    let mut socket = Socket::open().unwrap();
+    for port in [theirs.id, lost.id, stray] {
+        socket.add_veth(&Veth { name: &binding::tap_name(port), peer: &binding::container_name(port), ..Veth::default() }).unwrap();
+    }
+    socket.add_veth(&Veth { name: &binding::tap_name(in_a_container), peer: "eth7", ..Veth::default() }).unwrap();
+
+    let told = host.collect(now).await;
+    assert!(told.is_empty(), "{told:?}");
+    let removed: HashSet<_> = host.collect(later).await.into_iter().collect();
+    assert_eq!(removed, HashSet::from([(Kind::Link, binding::tap_name(stray)), (Kind::LostPort, lost.id.to_string())]));
+    host.core.backlog_settled().await;
+    assert!(cloud.neutron.show::<Port>(lost.id).await.unwrap_err().is_not_found());
+    for (port, stays) in [(theirs.id, true), (in_a_container, true), (lost.id, false), (stray, false)] {
+        assert_eq!(socket.link(&binding::tap_name(port)).unwrap().is_some(), stays, "{port}");
+    }
+    assert_eq!(taps(), own + 2);
+    host.remove_container(&id('a'), &id('b'), &pools[0], used).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

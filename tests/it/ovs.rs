@@ -407,8 +407,12 @@ async fn ports_of_ours_that_a_reset_left_in_the_switch_are_collected() {
     for port in [vif(1, false), vif(2, true), vif(3, true)] {
         binding::bind(&port, &switch.settings()).unwrap();
     }
+    let mut socket = Socket::open().unwrap();
+    // A container has the third.
+    let third = socket.link("t_c00000003-00").unwrap().unwrap();
+    socket.rename(third.index, "eth3").unwrap();
     // A reset takes links and leaves the database. Of others, one has another owner and one a name that kuryr does not give.
-    Socket::open().unwrap().delete_links(&["tap00000001-00".into(), "qvb00000002-00".into()]).unwrap();
+    socket.delete_links(&["tap00000001-00".into(), "qvb00000002-00".into()]).unwrap();
     for (number, name, owner) in [(4, "tap00000004-00", "other"), (5, "mine", "kuryr")] {
         let id = format!("external_ids:iface-id={}", vif(number, false).port);
         let owner = format!("external_ids:owner={owner}");
@@ -420,7 +424,7 @@ async fn ports_of_ours_that_a_reset_left_in_the_switch_are_collected() {
     let known = cloud.ports().await[0].id;
     let name = binding::tap_name(known);
     let external_id = format!("external_ids:iface-id={known}");
-    Socket::open().unwrap().delete_link(&name).unwrap();
+    socket.delete_link(&name).unwrap();
     let set = ["--no-wait", "add-port", "br-int", &name, "--", "set", "Interface", &name, &external_id, "external_ids:owner=kuryr"];
     switch.vsctl(&set);
 
@@ -433,8 +437,9 @@ async fn ports_of_ours_that_a_reset_left_in_the_switch_are_collected() {
         assert_eq!(host.collect(time).await, [], "a plug may be under way");
     }
     assert_eq!(switch.ports().len(), 6);
-    let gone = [(Kind::SwitchPort, "tap00000001-00".to_owned()), (Kind::SwitchPort, "qvo00000002-00".to_owned())];
-    assert_eq!(host.collect(start + 601).await, gone);
+    let gone = [(Kind::Link, "tap00000002-00"), (Kind::SwitchPort, "tap00000001-00"), (Kind::SwitchPort, "qvo00000002-00")];
+    assert_eq!(host.collect(start + 601).await, gone.map(|(kind, name)| (kind, name.to_owned())));
+    assert_eq!(socket.link("qbr00000002-00").unwrap(), None, "it goes with the link");
     let mut left = switch.ports();
     left.sort();
     let mut kept = vec!["mine".to_owned(), "qvo00000003-00".into(), "tap00000004-00".into(), name];

@@ -11,7 +11,7 @@ use super::{super::Error, GRACE};
 pub struct Finding {
     /// What it is.
     pub kind: Kind,
-    /// Its id in Neutron, of a Docker network the engine's, of a switch's port the name.
+    /// Its id in Neutron, of a Docker network the engine's, of a switch's port and a link the name.
     pub id: String,
     /// Why nobody seems to need it.
     pub why: String,
@@ -47,11 +47,13 @@ pub enum Kind {
     LostUse,
     /// A port in Open vSwitch whose interface is gone.
     SwitchPort,
+    /// A veth pair that no container has.
+    Link,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Port,
         Self::Pool,
         Self::Network,
@@ -62,6 +64,7 @@ impl Kind {
         Self::LostRouter,
         Self::LostUse,
         Self::SwitchPort,
+        Self::Link,
     ];
 
     /// The name in metrics and in the commands' output.
@@ -77,6 +80,7 @@ impl Kind {
             Self::LostRouter => "lost_router",
             Self::LostUse => "lost_use",
             Self::SwitchPort => "switch_port",
+            Self::Link => "link",
         }
     }
 
@@ -85,12 +89,13 @@ impl Kind {
             Self::Port => "its address was asked for, and no endpoint came",
             Self::Pool => "it was asked for, and no network came",
             Self::Network => "its address pools were given back, and it was not deleted",
-            Self::LostPort => "it has this host's marks, and neither the journal nor a link nor a device knows it",
+            Self::LostPort => "it has this host's marks, and neither the journal nor a container nor a device knows it",
             Self::LostNetwork | Self::LostSubnet | Self::LostSubnetpool | Self::LostRouter => {
                 "the answer to the request that made it was lost, and nobody has it"
             }
             Self::LostUse => "the request that put it upon a network of Neutron broke off, and left its tags there or a port",
             Self::SwitchPort => "kuryr added it to Open vSwitch, its interface is gone, and the journal does not know it",
+            Self::Link => "both its ends are on this host, and neither the journal nor Neutron has a port for it",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Looking for what belongs to nobody: in the journal, in Neutron, among the links and in Open vSwitch. Nothing is changed here.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -18,7 +18,13 @@ use super::{
     Deed, Found, GRACE,
     finding::{Finding, Kind},
 };
-use crate::{binding, openstack};
+use crate::{
+    binding::{self, HostEnd},
+    openstack,
+};
+
+/// When what tells nothing of its age was first found, by name.
+pub(in super::super) type FirstSeen = HashMap<Kind, BTreeMap<String, i64>>;
 
 /// What one look has seen.
 #[derive(Default)]
@@ -43,12 +49,11 @@ impl Core {
     /// All of it, as of `now`; where one place cannot be looked at, the others are.
     pub(super) async fn look_around(&self, now: i64) -> Look {
         let mut look = Look::default();
-        // A port with a link belongs to somebody, whatever the journal and Neutron may have lost.
-        let linked = on_blocking_thread("listing links", binding::existing).await;
-        match linked.and_then(|links| links.map_err(|error| Error::Unknown(error.to_string()))) {
-            Ok(linked) => {
-                look.found.extend(self.unused(&linked));
-                look.note(self.lost_ports(&linked).await);
+        match on_blocking_thread("listing links", binding::host_ends).await.and_then(|ends| Ok(ends?)) {
+            Ok(ends) => {
+                look.found.extend(self.unused(&ends));
+                look.note(self.lost_ports(&ends).await);
+                look.note(self.stray_links(&ends, now).await);
             }
             Err(error) => look.troubles.push(error),
         }
@@ -59,10 +64,10 @@ impl Core {
     }
 
     /// What the engine was promised and has not come for.
-    fn unused(&self, linked: &[String]) -> Vec<Found> {
+    fn unused(&self, ends: &[HostEnd]) -> Vec<Found> {
         let state = self.state();
         // The link of a port made ahead was there before anybody came for it.
-        let linked = |port: &Port| linked.contains(&binding::tap_name(port.id)) && !port.ready;
+        let linked = |port: &Port| ends.iter().any(|end| end.name == binding::tap_name(port.id)) && !port.ready;
         let idle = state.every_port().filter(|port| port.endpoint.is_none() && !port.pooled && !linked(port));
         let ports = idle.map(|port| Found::new(Kind::Port, port.id, port.created, Deed::Port(port.id)));
         let unused = state.pools.values().filter(|pool| is_unused(&state, pool));
@@ -132,8 +137,8 @@ impl Core {
     }
 
     /// Ports made just before a crash, which the journal never heard of. Owner, host, name and an empty device together say that they
-    /// are this host's and that no endpoint has them.
-    async fn lost_ports(&self, linked: &[String]) -> Result<Vec<Found>, Error> {
+    /// are this host's and that no endpoint has them; one whose link leads into a container is somebody's, whatever the journal and Neutron have lost.
+    async fn lost_ports(&self, ends: &[HostEnd]) -> Result<Vec<Found>, Error> {
         let query = [
             ("device_owner", naming::DEVICE_OWNER),
             ("binding:host_id", &self.settings.host),
@@ -141,9 +146,10 @@ impl Core {
             ("name", naming::POOLED_NAME),
         ];
         let mut ports = self.neutron.list::<openstack::Port>(&query).await?;
+        let in_use = |tap: String| ends.iter().any(|end| end.name == tap && !end.idle);
         ports.retain(|port| {
             let named = [naming::PORT_NAME, naming::POOLED_NAME].contains(&port.name.as_str());
-            self.is_of_this_host(port) && named && port.device_id.is_empty() && !linked.contains(&binding::tap_name(port.id))
+            self.is_of_this_host(port) && named && port.device_id.is_empty() && !in_use(binding::tap_name(port.id))
         });
         let known = self.known_ports();
         ports.retain(|port| !known.contains(&port.id));
@@ -162,13 +168,32 @@ impl Core {
         let mut dead = on_blocking_thread("looking into the switch", move || binding::dead_ports(&settings)).await??;
         let known = self.known_ports();
         dead.retain(|dead| !known.contains(&dead.port));
-        let mut seen = self.dead_ports();
-        *seen = dead.iter().map(|dead| (dead.port, seen.get(&dead.port).copied().unwrap_or(now))).collect();
-        let found = |dead: binding::DeadPort| {
-            let since = seen.get(&dead.port).copied().unwrap_or(now);
-            Found::new(Kind::SwitchPort, &dead.name, since, Deed::SwitchPort(dead.clone()))
-        };
-        Ok(dead.into_iter().map(found).collect())
+        Ok(self.seen_again(Kind::SwitchPort, dead.into_iter().map(|dead| (dead.name.clone(), Deed::SwitchPort(dead))), now))
+    }
+
+    /// Pairs of which no container has an end, and no port of this host either, from one look to another after the engine's time: a kuryr-libnetwork
+    /// leaves them, and so does a crash whose journal was lost.
+    async fn stray_links(&self, ends: &[HostEnd], now: i64) -> Result<Vec<Found>, Error> {
+        let known: HashSet<String> = self.known_ports().into_iter().map(binding::tap_name).collect();
+        let mut stray: Vec<String> = ends.iter().filter(|end| end.idle && !known.contains(&end.name)).map(|end| end.name.clone()).collect();
+        if !stray.is_empty() {
+            // Whosever they are: Zun's come to be bound to a host before its kuryr hears of them.
+            let query =
+                [("binding:host_id", self.settings.host.as_str()), ("fields", "id"), ("fields", "mac_address"), ("fields", "network_id")];
+            let ports = self.neutron.list::<openstack::Port>(&query).await?;
+            stray.retain(|name| !ports.iter().any(|port| binding::tap_name(port.id) == *name));
+        }
+        Ok(self.seen_again(Kind::Link, stray.into_iter().map(|name| (name.clone(), Deed::Link(name))), now))
+    }
+
+    /// Findings of what tells nothing of its age, by name: each is as old as the first of the rounds that found it one after the other.
+    fn seen_again(&self, kind: Kind, found: impl Iterator<Item = (String, Deed)>, now: i64) -> Vec<Found> {
+        let mut seen = self.first_seen();
+        let before = seen.remove(&kind).unwrap_or_default();
+        let found = found.map(|(name, deed)| Found::new(kind, &name, before.get(&name).copied().unwrap_or(now), deed));
+        let found: Vec<Found> = found.collect();
+        seen.insert(kind, found.iter().map(|found| (found.finding.id.clone(), found.finding.since)).collect());
+        found
     }
 
     /// Neutron ports that this host has, or is about to do something with.

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use self::finding::{Finding, Kind, Round};
+pub(super) use self::look::FirstSeen;
 use self::look::{Look, is_unused};
 use super::{
     Core, Error,
@@ -48,6 +49,8 @@ enum Deed {
     Router { id: Uuid, task: u64 },
     /// Take a port out of the switch.
     SwitchPort(binding::DeadPort),
+    /// Remove a pair, by the name of its host end.
+    Link(String),
 }
 
 impl Deed {
@@ -63,6 +66,7 @@ impl Deed {
             Self::Promise(Work::RetirePool(id)) => state.pools.values().any(|pool| pool.subnetpool == *id || pool.namesake == Some(*id)),
             Self::Router { id, .. } => networks.any(|network| network.router == Some(*id)),
             Self::SwitchPort(dead) => state.ports.contains_key(&dead.port),
+            Self::Link(name) => state.ports.keys().any(|port| binding::tap_name(*port) == *name),
             // These are looked at again as they are removed.
             Self::Promise(_) | Self::Port(_) | Self::Pool(_) | Self::Network(_) => false,
         }
@@ -151,6 +155,7 @@ impl Core {
                 let settings = self.settings.binding.clone();
                 on_blocking_thread("taking a port out of the switch", move || binding::take_out(&dead, &settings)).await??;
             }
+            Deed::Link(name) => on_blocking_thread("removing a link", move || binding::remove_idle(&name)).await??,
         }
         Ok(true)
     }
