@@ -11,7 +11,7 @@ use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
-    task::JoinSet,
+    task::{JoinHandle, JoinSet},
 };
 
 use crate::{
@@ -127,8 +127,7 @@ pub async fn serve(mut config: Config, embedded: Option<ControllerSettings>) -> 
     }
     // First of all, since its lock keeps a second daemon away from everything that follows.
     let (journal, records) = Journal::open(&config.state_path)?;
-    // The datapath follows the controller until it is dropped; what it has built then stands.
-    let (cloud, _datapath) = match embedded {
+    let (cloud, datapath) = match embedded {
         Some(settings) => {
             config.external_network.get_or_insert_with(|| EMBEDDED_EXTERNAL_NETWORK.to_owned());
             let (cloud, datapath) = embed(settings).await?;
@@ -136,7 +135,13 @@ pub async fn serve(mut config: Config, embedded: Option<ControllerSettings>) -> 
         }
         None => (cloud_settings(&config, std::env::vars_os())?, None),
     };
+    // Reads all certificates of the system, while the datapath starts.
     let neutron = Neutron::new(within_a_call(cloud, config.request_timeout))?;
+    // The datapath follows the controller until it is dropped; what it has built then stands. No container may start before it guards them.
+    let _datapath = match datapath {
+        Some(starting) => Some(starting.await.map_err(|source| Error::System { what: "start the datapath", source: source.into() })??),
+        None => None,
+    };
     let requests = neutron.requests().clone();
     let core = Arc::new(Core::new(core_settings(&config), neutron, journal, records));
     let metrics = Arc::new(Metrics::new().with(&requests, core.findings()));
@@ -206,8 +211,9 @@ fn within_a_call(cloud: CloudSettings, call: Duration) -> CloudSettings {
     CloudSettings { timeout: cloud.timeout.min(call * 9 / 10), ..cloud }
 }
 
-/// Starts the controller in this process and says how to reach it. It runs until the process ends: the last task of the backlog needs it.
-async fn embed(settings: ControllerSettings) -> Result<(CloudSettings, Datapath), Error> {
+/// Starts the controller in this process and says how to reach it, while its datapath is still starting. It runs until the process ends: the last
+/// task of the backlog needs it.
+async fn embed(settings: ControllerSettings) -> Result<(CloudSettings, JoinHandle<Result<Datapath, datapath::Error>>), Error> {
     netlink::check_capability(netlink::Capability::SysAdmin)?;
     let address = settings.listen;
     let controller = Controller::open(settings)?;
@@ -215,8 +221,7 @@ async fn embed(settings: ControllerSettings) -> Result<(CloudSettings, Datapath)
     let listener = bound.map_err(|source| Error::System { what: "listen for the embedded controller", source })?;
     let credentials = controller.service_credentials()?;
     let starting = controller.clone();
-    let started = tokio::task::spawn_blocking(move || starting.start_datapath()).await;
-    let datapath = started.map_err(|source| Error::System { what: "start the datapath", source: source.into() })??;
+    let datapath = tokio::task::spawn_blocking(move || starting.start_datapath());
     tokio::spawn(async move {
         if let Err(error) = controller.serve(listener, std::future::pending()).await {
             tracing::error!("the embedded controller has ended: {error}");
