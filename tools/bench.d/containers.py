@@ -1,9 +1,14 @@
 """Sections about containers on the engine."""
 
+import contextlib
+import os
+import pathlib
 import random
+import time
 
 import contenders
 import plugins
+from nodes import await_condition
 from places import CONTROLLER, NETWORKERS, NEUTRON
 from remains import Remains, await_ready, resident, time_in_calls
 from requests_log import Requests
@@ -15,6 +20,9 @@ DELAY_ROUNDS = 2
 COUNTED = 1
 CONTAINER = "bench"
 SLEEP = ("sleep", "1000000")
+# The share of the cores' time that is idle on a calm machine, and for how many seconds that is waited for.
+CALM = 0.85
+CALMING = 20
 
 
 def in_turns(everyone, rounds):
@@ -25,8 +33,24 @@ def in_turns(everyone, rounds):
 
 
 def settle(bench, contender):
-    """Until our daemon does nothing more behind the engine's back that would take the machine's time from what is measured next."""
+    """Until nobody does anything more for what was measured before that would take the machine's time from what is measured next: neither our
+    daemon behind the engine's back, nor the cloud, whose agents come to a port seconds later. The same for all contenders."""
     await_ready(bench.ours, contender.ahead)
+    with contextlib.suppress(TimeoutError):
+        await_condition(is_calm, "the machine is calm", CALMING)
+
+
+def is_calm():
+    """Whether all cores together had next to nothing to do for half a second; the agents' polling alone is less than that."""
+    before, began = cpu_seconds_idle(), time.monotonic()
+    time.sleep(0.5)
+    return cpu_seconds_idle() - before > CALM * os.cpu_count() * (time.monotonic() - began)
+
+
+def cpu_seconds_idle():
+    """Of all cores, idle or waiting for a disk."""
+    times = pathlib.Path("/proc/stat").read_text().splitlines()[0].split()
+    return (int(times[4]) + int(times[5])) / os.sysconf("SC_CLK_TCK")
 
 
 def starts(bench):
