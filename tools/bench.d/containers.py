@@ -14,7 +14,9 @@ from remains import Remains, await_ready, resident, time_in_calls
 from requests_log import Requests
 
 BURSTS = (20, 50)
-BURST_ROUNDS = 2
+BURST_ROUNDS = 4
+# A pool is filled again when a quarter of it is left, so that one for a burst of so many holds a third more.
+BURST_POOL = 67
 DELAYS = (0, 100, 1000)
 DELAY_ROUNDS = 2
 COUNTED = 1
@@ -134,19 +136,19 @@ def count(bench, log, contender, what, action):
 
 def bursts(bench):
     """Many containers at once, and what is left of them afterwards."""
-    ours = contenders.of_ours(bench.ours, ahead=max(BURSTS))
-    theirs = contenders.of_the_python(bench.theirs)
-    for contender in ours + theirs:
+    bridge, warm, cold = contenders.of_ours(bench.ours, ahead=BURST_POOL)
+    # These take a minute or more for one, and half of the Python's starts fail, so that they have only one.
+    slow = [cold, *contenders.of_the_python(bench.theirs)]
+    for contender in (bridge, warm, *slow):
         contender.set_up()
     try:
         for size in BURSTS:
-            # The Python takes a minute or two for one, and half of it fails, so that it has only one.
-            for contender in [*in_turns(ours, min(BURST_ROUNDS, bench.rounds)), *theirs]:
+            for contender in [*in_turns([bridge, warm], min(BURST_ROUNDS, bench.rounds)), *slow]:
                 settle(bench, contender)
                 one_burst(bench, contender, size)
                 bench.figures.save()
     finally:
-        for contender in ours + theirs:
+        for contender in (bridge, warm, *slow):
             contender.tear_down()
 
 
