@@ -27,8 +27,8 @@ pub struct PoolSettings {
     pub idle_time: Duration,
     /// The most of a subnet's free addresses that is held ahead, in percent.
     pub share: usize,
-    /// How long new ports may take until the next of them is ACTIVE. After that no more are made until one is: an agent that was only busy, or
-    /// comes back, still finds those that are there.
+    /// How long new ports may take until the next of them is ACTIVE. After that they are made anew one after the other, and no more until one is:
+    /// an agent that was only busy, or comes back, still finds the others.
     pub patience: Duration,
     /// Whether ports are plugged into a switch of this host; of others nothing can be made ahead.
     pub plugged: bool,

@@ -138,25 +138,37 @@ impl Core {
     async fn tend_once(self: &Arc<Self>, network: &Network) -> Result<bool, Error> {
         let target = self.port_pool.target(network, &self.settings.port_pool);
         let mut held: Vec<Port> = self.state().pooled_on(&network.id).cloned().collect();
-        let mut waits = false;
+        let (mut waits, mut missing) = (false, 0);
         if held.len() > target {
             // What is of use now goes last.
             held.sort_by_key(|port| port.ready);
             let trusted = held.iter().filter(|port| self.is_trusted(port));
             let surplus: Vec<Uuid> = trusted.take(held.len() - target).map(|port| port.id).collect();
             self.give_back(&surplus).await?;
-        } else if held.len() < target && !held.iter().any(|port| self.is_late(port)) {
+        } else if held.len() < target {
             waits = self.port_pool.can_wait(&network.id, held.len(), target);
             let room = if waits { 0 } else { self.room(network, held.len()).await? };
-            if self.make_many(network, target.min(room).saturating_sub(held.len())).await? == Outcome::Refused {
+            // An agent that is late is tried with one port at a time.
+            let late = held.iter().any(|port| self.is_late(port));
+            let most = if late { usize::from(!held.iter().any(|port| self.is_awaited(port))) } else { usize::MAX };
+            missing = target.min(room).saturating_sub(held.len()).min(most);
+            if self.make_many(network, missing).await? == Outcome::Refused {
                 // What is too much now goes at once.
                 return Ok(false);
             }
         }
         self.check_in(network).await?;
+        if missing == 0 && !waits {
+            self.give_back_late(network).await?;
+        }
         let state = self.state();
         // Late ones are looked at as networks are without a reason.
         Ok(!waits && state.pooled_on(&network.id).all(|port| port.ready || self.is_late(port)))
+    }
+
+    /// Whether a port may yet become ACTIVE soon.
+    fn is_awaited(&self, port: &Port) -> bool {
+        !port.ready && !self.is_late(port)
     }
 
     /// Whether a port waits longer for the agent of this host than any that is alive takes between two ports.
@@ -234,6 +246,21 @@ impl Core {
         Ok(())
     }
 
+    /// Gives the oldest of those back that an agent is late with, so that another is tried: one that is alive has missed it. One that is only busy
+    /// still finds the others, and while one is awaited none goes.
+    async fn give_back_late(&self, network: &Network) -> Result<(), Error> {
+        let late = {
+            let state = self.state();
+            let unready: Vec<&Port> = state.pooled_on(&network.id).filter(|port| !port.ready).collect();
+            let awaited = unready.iter().any(|port| self.is_awaited(port));
+            if awaited { None } else { unready.iter().min_by_key(|port| port.created).map(|port| port.id) }
+        };
+        match late.and_then(|id| self.hold(id)) {
+            Some(hold) => self.give_back_held(hold.port).await,
+            None => Ok(()),
+        }
+    }
+
     /// … one that the caller holds.
     async fn give_back_held(&self, id: Uuid) -> Result<(), Error> {
         self.change_port(id, |state, port| Ok(if port.pooled { self.retire(state, port) } else { Vec::new() })).await?;
@@ -287,16 +314,11 @@ impl Core {
             })
             .await?;
         } else if self.is_late(&port) {
-            let settings = &self.settings.port_pool;
-            if seconds_since(port.created.max(self.started)) > settings.of(network).idle_time.as_secs() {
-                // An agent that is alive has missed it.
-                return self.give_back_held(id).await;
-            }
             if self.port_pool.is_news_that_late(&network.id) {
                 tracing::warn!(
-                    network = %network.id, port = %id, status = found.status, patience = ?settings.patience,
-                    "a port made ahead is not ACTIVE, and none came to be for so long, so that no more are made on this network until one is; see \
-                     that the Neutron agent of this host is alive"
+                    network = %network.id, port = %id, status = found.status, patience = ?self.settings.port_pool.patience,
+                    "a port made ahead is not ACTIVE, and none came to be for so long: it is made anew, and the others one after the other, but no \
+                     more on this network until one is ACTIVE; see that the Neutron agent of this host is alive"
                 );
             }
         }
