@@ -14,11 +14,13 @@ from remains import Remains, await_ready, resident, time_in_calls
 from requests_log import Requests
 
 BURSTS = (20, 50)
-BURST_ROUNDS = 4
+BURST_ROUNDS = 3
 # A pool is filled again when a quarter of it is left, so that one for a burst of so many holds a third more.
 BURST_POOL = 67
 DELAYS = (0, 100, 1000)
 DELAY_ROUNDS = 2
+# The proxy's port, on a node's loopback.
+PROXY = "19696"
 COUNTED = 1
 CONTAINER = "bench"
 SLEEP = ("sleep", "1000000")
@@ -220,17 +222,20 @@ def delay(bench):
 
 
 def slow_down(ours, theirs, milliseconds):
-    """Starts both plugins anew: behind a proxy that holds each request back, or as they were."""
+    """Starts both plugins anew: behind a proxy that holds each request back, or as they were. The node leads root's connections to Neutron to
+    the proxy, which is another user's, since the Python cannot be told of another address."""
     proxy = (plugins.REPO / "tools/bench.d/slow_proxy.py").read_text()
     python = [f"{plugins.PYTHON}/bin/kuryr-server", "--config-file", plugins.CONF]
     for node, program, way in ((ours, ["kuryr", "serve"], ["--unix-socket", plugins.SOCKET]), (theirs, python, [])):
         for service in ("kuryr", "slow-neutron"):
             node.stop(service)
             node.run("rm", "-f", f"/run/lab/{service}.pid")
-        environment = []
+        host, port = NEUTRON.removeprefix("http://").split(":")
+        to_neutron = ["OUTPUT", "-p", "tcp", "-d", host, "--dport", port, "-m", "owner", "--uid-owner", "root", "-j", "REDIRECT", "--to-ports", PROXY]
+        if node.succeeds("iptables", "-w", "-t", "nat", "-C", *to_neutron):
+            node.run("iptables", "-w", "-t", "nat", "-D", *to_neutron)
         if milliseconds is not None:
-            host, port = NEUTRON.removeprefix("http://").split(":")
-            node.launch("slow-neutron", "python3", "-c", proxy, "19696", host, port, str(milliseconds))
-            environment = ["env", "OS_NEUTRON__ENDPOINT_OVERRIDE=http://127.0.0.1:19696"]
-        node.launch("kuryr", *environment, *program)
+            node.launch("slow-neutron", "python3", "-c", proxy, PROXY, host, port, str(milliseconds), user="daemon")
+            node.run("iptables", "-w", "-t", "nat", "-I", *to_neutron)
+        node.launch("kuryr", *program)
         plugins.await_plugin(node, *way)

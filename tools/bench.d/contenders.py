@@ -1,6 +1,7 @@
 """Who is compared: a Docker network each, on a node, made before anything is timed."""
 
 import dataclasses
+import ipaddress
 
 import docker
 from nodes import await_condition
@@ -25,7 +26,7 @@ class Contender:
         return f"bench-{self.name.replace(' ', '-')}" if self.create is not None else "none"
 
     def options(self):
-        ranges = ["--subnet", self.subnet, "--gateway", self.subnet.replace(".0/24", ".1")]
+        ranges = ["--subnet", self.subnet, "--gateway", str(next(ipaddress.ip_network(self.subnet).hosts()))]
         if self.subnet6:
             ranges += ["--ipv6", "--subnet", self.subnet6, "--gateway", self.subnet6.replace("/64", "1")]
         pool = ["-o", f"kuryr.pool.min={self.ahead}", "-o", f"kuryr.pool.max={self.ahead}"] if self.ahead else []
@@ -80,7 +81,8 @@ def of_ours(station, dual_stack=False, ahead=4):
 
     def contender(name, place, create, **more):
         subnet6 = f"fd00:{place}::/64" if dual_stack else ""
-        return Contender(f"{name}{suffix}", station, create, f"10.{number}.{place}.0/24", subnet6, **more)
+        # Large enough for any pool, which may hold a share of a subnet's free addresses.
+        return Contender(f"{name}{suffix}", station, create, f"10.{number}.{4 * place}.0/22", subnet6, **more)
 
     return [
         contender("bridge", 1, ["--driver", "bridge"]),
