@@ -313,14 +313,12 @@ impl Core {
                 Ok(vec![Entry::Port(port)])
             })
             .await?;
-        } else if self.is_late(&port) {
-            if self.port_pool.is_news_that_late(&network.id) {
-                tracing::warn!(
-                    network = %network.id, port = %id, status = found.status, patience = ?self.settings.port_pool.patience,
-                    "a port made ahead is not ACTIVE, and none came to be for so long: it is made anew, and the others one after the other, but no \
-                     more on this network until one is ACTIVE; see that the Neutron agent of this host is alive"
-                );
-            }
+        } else if self.is_late(&port) && self.port_pool.is_news_that_late(&network.id) {
+            tracing::warn!(
+                network = %network.id, port = %id, status = found.status, patience = ?self.settings.port_pool.patience,
+                "a port made ahead is not ACTIVE, and none came to be for so long: it is made anew, and the others one after the other, but no more \
+                 on this network until one is ACTIVE; see that the Neutron agent of this host is alive"
+            );
         }
         Ok(())
     }
