@@ -318,7 +318,7 @@ async fn an_agent_that_is_late_is_tried_with_one_port_and_the_others_are_kept_fo
     assert!(ahead().await.is_superset(&before));
 }
 
-/// Neutron has been seen to leave a port in BUILD whose agent had done its work; it kept others from being made.
+/// Neutron 21 has been seen to leave a port in BUILD for minutes while its agents had nothing to do.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_that_an_agent_has_missed_is_made_anew() {
     let (cloud, host, _datapath) = warm_host(2).await;
