@@ -139,7 +139,7 @@ def count(bench, log, contender, what, action):
 def bursts(bench):
     """Many containers at once, and what is left of them afterwards."""
     bridge, warm, cold = contenders.of_ours(bench.ours, ahead=BURST_POOL)
-    # These take a minute or more for one, and half of the Python's starts fail, so that they have only one.
+    # These take up to two minutes for one, so that they have only one.
     slow = [cold, *contenders.of_the_python(bench.theirs)]
     for contender in (bridge, warm, *slow):
         contender.set_up()

@@ -261,7 +261,7 @@ impl Core {
         }
     }
 
-    /// … one that the caller holds.
+    /// Gives back a port that the caller holds.
     async fn give_back_held(&self, id: Uuid) -> Result<(), Error> {
         self.change_port(id, |state, port| Ok(if port.pooled { self.retire(state, port) } else { Vec::new() })).await?;
         Ok(())
@@ -350,7 +350,7 @@ impl Core {
     }
 }
 
-/// … and zero if that is to come.
+/// Since a time in Unix seconds; zero if that is to come.
 fn seconds_since(then: i64) -> u64 {
     u64::try_from(now() - then).unwrap_or_default()
 }
