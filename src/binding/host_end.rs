@@ -9,7 +9,7 @@ use super::{
     names::{container_name, is_tap},
     ovs,
 };
-use crate::netlink::{Link, Socket};
+use crate::netlink::{self, Link, Socket};
 
 /// The host end of a port's pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +24,8 @@ pub struct HostEnd {
 ///
 /// # Errors
 /// The kernel does not answer.
-pub fn host_ends() -> Result<Vec<HostEnd>, Error> {
-    let links = Socket::open().and_then(|mut socket| socket.links()).map_err(|error| Error::Search { reason: error.to_string() })?;
+pub fn host_ends() -> Result<Vec<HostEnd>, netlink::Error> {
+    let links = Socket::open()?.links()?;
     let pairs: BTreeSet<String> = links.into_iter().filter(is_veth).map(|link| link.name).collect();
     let end =
         |name: &String| HostEnd { name: name.clone(), idle: port_like(name).is_some_and(|port| pairs.contains(&container_name(port))) };

@@ -49,7 +49,8 @@ impl Core {
     /// All of it, as of `now`; where one place cannot be looked at, the others are.
     pub(super) async fn look_around(&self, now: i64) -> Look {
         let mut look = Look::default();
-        match on_blocking_thread("listing links", binding::host_ends).await.and_then(|ends| Ok(ends?)) {
+        let ends = on_blocking_thread("listing links", binding::host_ends).await;
+        match ends.and_then(|ends| ends.map_err(|error| Error::Unknown(error.to_string()))) {
             Ok(ends) => {
                 look.found.extend(self.unused(&ends));
                 look.note(self.lost_ports(&ends).await);
