@@ -306,20 +306,20 @@ async fn an_agent_that_is_late_is_tried_with_one_port_and_the_others_are_kept_fo
     let first = ahead().await;
     cloud.until(async || ahead().await.intersection(&first).count() == 2).await;
     // Starts that are worth four more bring on none.
-    for number in 1..=6 {
+    for number in 1..=7 {
         host.run(&id('a'), &container(number), &pools[0]).await;
     }
-    cloud.until(async || ahead().await.len() >= 3).await;
+    assert_eq!(ahead().await.intersection(&first).count(), 2, "the others wait for an agent that is only busy");
+    // The last of so many looks comes after the starts have paused.
     cloud.controller.reset_calls();
     let looks = || cloud.controller.calls().get(&("GET".to_owned(), "ports".to_owned())).copied().unwrap_or_default();
-    host.run(&id('a'), &container(7), &pools[0]).await;
-    cloud.until(async || looks() > 0).await;
+    cloud.until(async || looks() >= 5).await;
     let before = ahead().await;
-    assert_eq!((before.len(), before.intersection(&first).count()), (3, 2), "the others wait for an agent that is only busy");
+    assert!(before.len() <= 3, "{before:?}");
     let datapath = cloud.controller.start_datapath().unwrap();
     host.core.pool_settled(7).await;
     drop(datapath);
-    assert!(ahead().await.is_superset(&before));
+    assert!(ahead().await.intersection(&before).count() >= 2, "they were of use to it");
 }
 
 /// Neutron 21 has been seen to leave a port in BUILD for minutes while its agents had nothing to do.
