@@ -153,6 +153,20 @@ class Machine:
             check(time.monotonic() < end, f"not within {seconds} s: {what}")
             time.sleep(0.1)
 
+    def await_none(self, found, what, seconds=15):
+        """Until nothing is found. The error names what still was."""
+        last = None
+
+        def none():
+            nonlocal last
+            last = found()
+            return not last
+
+        try:
+            self.await_(none, what, seconds)
+        except AssertionError as late:
+            raise AssertionError(f"{late}; there was {last}") from None
+
     # Neutron, over REST from inside the node
 
     def neutron(self, path, method="GET", body=None):
@@ -203,6 +217,11 @@ class Machine:
         records = self.rows("journal.db", "SELECT kind, id FROM record WHERE kind NOT IN ('pool', 'network')")
         return taps + sorted(port["id"] for port in ports if not of_the_network(port)) + containers + records
 
+    def await_promises(self, seconds=60):
+        """Until all that kuryr put off is done, such as an endpoint's name in Neutron. A search for what a lost answer left may go on for hours."""
+        question = "SELECT body FROM record WHERE kind = 'task' AND json_extract(body, '$.work.Seek') IS NULL"
+        self.await_none(lambda: self.rows("journal.db", question), "all that was promised is done", seconds)
+
     def findings(self):
         """What belongs to nobody, as the daemon tells an operator."""
         return json.loads(self.run(BINARY, "gc", "--dry-run", "--format", "json"))["findings"]
@@ -218,7 +237,7 @@ class Machine:
         return {kind: len(self.neutron(kind)[kind.replace("-", "_")]) for kind in kinds}
 
     def expect_nothing_left(self):
-        self.await_(lambda: not self.leftovers(), "no link, port, address or journal entry is left behind", 30)
+        self.await_none(self.leftovers, "no link, port, address or journal entry is left behind", 30)
 
     # Containers
 
@@ -264,5 +283,5 @@ class Machine:
         for network in networks:
             self.have_network_go(network)
         self.expect_nothing_left()
-        self.await_(lambda: not self.rows("journal.db", "SELECT kind, id FROM record"), "the journal is empty", 30)
+        self.await_none(lambda: self.rows("journal.db", "SELECT kind, id FROM record"), "the journal is empty", 30)
         self.await_(lambda: self.made_in_neutron() == self.at_first, "Neutron holds what it held before", 30)

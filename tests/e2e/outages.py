@@ -87,15 +87,14 @@ def expect_nothing_of_nobody(m, churn):
     for address in given[1:]:
         m.expect_reach(STAY[0], address)
     m.remove("n1", "n2", "n3")
-    m.await_(lambda: not m.rows("journal.db", "SELECT body FROM record WHERE kind = 'task' AND json_extract(body, '$.work.Seek') IS NULL"),
-             "all that was promised is done", 60)
+    m.await_promises()
     found = collections.Counter(finding["kind"] for finding in m.findings())
     m.end_kuryr()
     m.run("python3", "-c", AGE_JOURNAL)
     m.run("python3", "-c", AGE_PORTS)
     m.start_kuryr()
     kept = {m.inspect(name)["IPAddress"] for name in STAY}
-    m.await_(lambda: not m.findings(), "the collector leaves nothing of nobody", 60)
+    m.await_none(m.findings, "the collector leaves nothing of nobody", 60)
 
     def owners():
         """Addresses of ports that are neither a container's nor made ahead, tasks, and links that no port has."""
@@ -105,7 +104,7 @@ def expect_nothing_of_nobody(m, churn):
                 + m.rows("journal.db", "SELECT id FROM record WHERE kind = 'task'")
                 + [name for name in m.links() if name.startswith("tap") and name not in links])
 
-    m.await_(lambda: not owners(), "ports, links and promises are the containers' own", 60)
+    m.await_none(owners, "ports, links and promises are the containers' own", 60)
     check(len(m.ports()) == len(STAY), f"{len(m.ports())} ports for {len(STAY)} containers")
     for name in STAY[1:]:
         m.expect_reach(STAY[0], m.inspect(name)["IPAddress"])

@@ -23,6 +23,7 @@ REPEATED = ("test_200_in_a_row_leave_nothing", "test_50_in_parallel_leave_nothin
 
 def expect_refused(m, words, action):
     """The action fails with one sentence that holds one of the words, and leaves nothing behind."""
+    m.await_promises()
     before = m.leftovers()
     try:
         action()
@@ -31,7 +32,8 @@ def expect_refused(m, words, action):
         check(any(word in text.lower() for word in words), f"the error does not say any of {words}: {text}")
     else:
         raise AssertionError("was not refused")
-    m.await_(lambda: m.leftovers() == before, "the refused call left nothing behind")
+    m.await_none(lambda: [one for one in m.leftovers() if one not in before], "the refused call left nothing behind")
+    check(m.leftovers() == before, f"the refused call took something away: of {before} there is {m.leftovers()}")
 
 
 # Networks
@@ -393,9 +395,9 @@ def test_a_full_disk_refuses_starts_and_no_stop(m):
         m.start("c4")
         m.expect_reach("c4", stays)
         m.remove("c2", "c3", "c4")
-        m.await_(lambda: not m.leftovers(), "what a full disk has put off is done", 60)
+        m.await_none(m.leftovers, "what a full disk has put off is done", 60)
         m.docker("network", "rm", "n")
-        m.await_(lambda: not m.rows("journal.db", "SELECT kind, id FROM record"), "the journal is empty", 30)
+        m.await_none(lambda: m.rows("journal.db", "SELECT kind, id FROM record"), "the journal is empty", 30)
 
 
 @contextlib.contextmanager
