@@ -239,6 +239,20 @@ class Machine:
     def expect_nothing_left(self):
         self.await_none(self.leftovers, "no link, port, address or journal entry is left behind", 30)
 
+    def expect_refused(self, words, action):
+        """The action fails with one sentence that holds one of the words, and leaves nothing behind."""
+        self.await_promises()
+        before = self.leftovers()
+        try:
+            action()
+        except Failed as refusal:
+            text = str(refusal)
+            check(any(word in text.lower() for word in words), f"the error does not say any of {words}: {text}")
+        else:
+            raise AssertionError("was not refused")
+        self.await_none(lambda: [one for one in self.leftovers() if one not in before], "the refused call left nothing behind")
+        check(self.leftovers() == before, f"the refused call took something away: of {before} there is {self.leftovers()}")
+
     # Containers
 
     def start(self, name, *options, network="n"):
