@@ -62,6 +62,18 @@ impl Problems {
     }
 }
 
+/// How much one sync does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// As [`Whole`](Self::Whole), but iptables' FORWARD and the kernel's forwarding, which the next sync of any extent looks after: it takes
+    /// iptables some 30 ms to exchange a rule, and until then less passes, never more.
+    Guard,
+    /// What differs from the last sync.
+    Changed,
+    /// Everything is looked at and every table loaded again, because another may have changed it.
+    Whole,
+}
+
 /// What was applied last, so that what is unchanged is not done again.
 #[derive(Debug, Default)]
 pub struct Executor {
@@ -90,13 +102,12 @@ impl Executor {
         self.forward = None;
     }
 
-    /// Brings `wanted` about. With `force` everything is looked at and every table loaded again, because another may have changed it;
-    /// otherwise only what differs from the last sync. Returns the ports whose status in the store is wrong, with whether they are active.
+    /// Brings `wanted` about. Returns the ports whose status in the store is wrong, with whether they are active.
     ///
     /// # Errors
     /// What concerns all: no port is guarded then, or not as it should be. Failures of single objects are only logged.
-    pub fn sync(&mut self, before: &[Link], wanted: &Snapshot, force: bool) -> Result<Vec<(Uuid, bool)>, Error> {
-        if force {
+    pub fn sync(&mut self, before: &[Link], wanted: &Snapshot, extent: Extent) -> Result<Vec<(Uuid, bool)>, Error> {
+        if extent != Extent::Changed {
             (self.tables, self.forward) = (None, None);
             self.routers.clear();
             self.refused.clear();
@@ -131,7 +142,9 @@ impl Executor {
             }
         }
         self.filter(&snapshot, &sight, &mut problems)?;
-        self.forward(&snapshot, &mut problems)?;
+        if extent != Extent::Guard {
+            self.forward(&snapshot, &mut problems)?;
+        }
 
         let mut touched = bridges::bring_up(&mut socket, before, &snapshot, &mut problems);
         touched |= bridges::remove_stale(&mut socket, before, &snapshot, &mut problems);

@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use executor::{Error, Executor, links, remove_everything};
+pub use executor::{Error, Executor, Extent, links, remove_everything};
 use snapshot::Snapshot;
 use uuid::Uuid;
 
@@ -85,9 +85,9 @@ impl Alive {
 }
 
 impl Datapath {
-    /// Starts it in the calling thread's network namespace: a full sync before it returns and every `interval`, a sync after each nudge and
-    /// each change of a tap or bridge, and a full one when another has changed our tables. `read` reads the store, `report` writes the ports
-    /// whose status changed. Blocks for the first sync.
+    /// Starts it in the calling thread's network namespace: everything but iptables' FORWARD is in place when it returns, and that a moment
+    /// later. A full sync comes every `interval` and when another has changed our tables, a sync of what differs after each nudge and each change
+    /// of a tap or bridge. `read` reads the store, `report` writes the ports whose status changed. Blocks for the first sync.
     ///
     /// # Errors
     /// The first sync fails as a whole: containers would have no guard then, so that nobody may be let start any.
@@ -100,7 +100,7 @@ impl Datapath {
         // Heard from before the first look on, so that no change falls in between.
         let monitor = Monitor::open()?;
         let mut pass = Pass::default();
-        pass.run(true, &mut read, &mut report)?;
+        pass.run(Extent::Guard, &mut read, &mut report)?;
         let mut threads = Vec::new();
         let (alive, over) = mpsc::channel();
         let events = sender.clone();
@@ -184,7 +184,7 @@ struct Pass {
 impl Pass {
     fn run(
         &mut self,
-        force: bool,
+        extent: Extent,
         read: &mut impl FnMut() -> Result<Snapshot, String>,
         report: &mut impl FnMut(&[(Uuid, bool)]),
     ) -> Result<(), Error> {
@@ -192,7 +192,7 @@ impl Pass {
         // The word of a new tap may overtake that of its port: a stranger is looked up before it is taken for stale.
         let known = self.known.take().filter(|known| bridges::strangers(&links, known).next().is_none());
         let snapshot = known.map_or_else(|| read().map_err(Error::Store), Ok)?;
-        let changed = self.executor.sync(&links, &snapshot, force)?;
+        let changed = self.executor.sync(&links, &snapshot, extent)?;
         if changed.is_empty() {
             self.known = Some(snapshot);
         } else {
@@ -209,14 +209,14 @@ fn work(
     mut read: impl FnMut() -> Result<Snapshot, String>,
     mut report: impl FnMut(&[(Uuid, bool)]),
 ) {
-    let (mut force, mut full, mut retry) = (false, Instant::now() + interval, RETRY);
+    let (mut extent, mut full, mut retry) = (Extent::Changed, Instant::now() + interval, RETRY);
     loop {
-        let result = pass.run(force, &mut read, &mut report);
+        let result = pass.run(extent, &mut read, &mut report);
         let failed = result.is_err() || pass.executor.problems().next().is_some();
         if let Err(error) = result {
             tracing::error!(%error, "the datapath is not as it should be; the next sync tries again");
         }
-        force = false;
+        extent = Extent::Changed;
         let due = if failed { full.min(Instant::now() + retry) } else { full };
         retry = if failed { (retry * 2).min(interval) } else { RETRY };
         let mut wake = match receiver.recv_timeout(due.saturating_duration_since(Instant::now())) {
@@ -231,7 +231,7 @@ fn work(
                 Wake::Store => pass.known = None,
                 Wake::Links => {}
                 Wake::Forward => pass.executor.forget_forward(),
-                Wake::Everything => (force, pass.known) = (true, None),
+                Wake::Everything => (extent, pass.known) = (Extent::Whole, None),
             }
             match receiver.try_recv() {
                 Ok(next) => wake = next,
@@ -239,7 +239,7 @@ fn work(
                 Err(TryRecvError::Disconnected) => return,
             }
         }
-        if force {
+        if extent == Extent::Whole {
             full = Instant::now() + interval;
         }
     }

@@ -3,7 +3,7 @@
 use std::{fs, net::IpAddr};
 
 use kuryr::{
-    controller::datapath::Executor,
+    controller::datapath::{self, Executor, Extent, filter, forward},
     netlink::{NetnsFd, Route, Socket, Veth, netns},
     nft,
 };
@@ -80,4 +80,15 @@ fn a_policy_of_drop_and_bridged_packets_in_iptables_stop_nothing_of_ours() {
     switches.iter().for_each(|path| fs::write(path, "0").unwrap());
     sync(&mut executor, &world, false);
     all_reach_all();
+}
+
+#[test]
+fn a_guard_stands_before_iptables_lets_anything_pass() {
+    let (world, mut executor) = (world(), Executor::default());
+    let jumps = || ["iptables", "ip6tables"].map(|family| nft::iptables(family, &["-C", "FORWARD", "-j", forward::CHAIN]).unwrap().success);
+    executor.sync(&datapath::links().unwrap(), &world, Extent::Guard).unwrap();
+    assert!(["bridge", "inet"].iter().all(|family| nft::has_table(family, filter::TABLE).unwrap()));
+    assert_eq!(jumps(), [false, false]);
+    sync(&mut executor, &world, false);
+    assert_eq!(jumps(), [true, true]);
 }

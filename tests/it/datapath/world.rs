@@ -9,7 +9,7 @@ use std::{
 
 use kuryr::{
     controller::datapath::{
-        self, Executor, names,
+        self, Executor, Extent, names,
         snapshot::{Direction, Group, Network, Port, Remote, Router, Rule, Snapshot, Subnet},
     },
     netlink::{NetnsFd, Route, Socket, Veth, netns},
@@ -111,7 +111,8 @@ pub fn world() -> Snapshot {
 
 /// One sync, as the datapath does it. The reported status is not put into the world.
 pub fn sync(executor: &mut Executor, world: &Snapshot, force: bool) -> Vec<(Uuid, bool)> {
-    executor.sync(&datapath::links().unwrap(), world, force).unwrap()
+    let extent = if force { Extent::Whole } else { Extent::Changed };
+    executor.sync(&datapath::links().unwrap(), world, extent).unwrap()
 }
 
 /// Makes a container for a port, as the binding and the engine do together.
