@@ -314,7 +314,7 @@ fn without_a_database_the_error_says_so_and_nothing_is_left() {
 fn a_switch_that_does_not_act_is_found_out_and_everything_taken_back() {
     let Some(mut switch) = Switch::start() else { return };
     switch.stop_daemon();
-    let settings = Settings { deadline: Duration::from_secs(1), ..switch.settings() };
+    let settings = Settings { deadline: Duration::from_secs(3), ..switch.settings() };
     for hybrid in [false, true] {
         let error = binding::bind(&vif(1, hybrid), &settings).unwrap_err();
         let Error::Switch { source: ovsdb::Error::SwitchTimeout { .. }, .. } = &error else { panic!("{error}") };

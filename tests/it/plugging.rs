@@ -71,7 +71,7 @@ async fn a_start_without_an_agent_fails_after_few_questions_and_leaves_nothing()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_does_not_go_by_what_the_port_was_before() {
     let cloud = Cloud::start().await;
-    let host = cloud.host_with("one", cloud.neutron.clone(), waiting(Duration::from_millis(800)));
+    let host = cloud.host_with("one", cloud.neutron.clone(), waiting(Duration::from_secs(60)));
     let datapath = cloud.controller.start_datapath().unwrap();
     let network = id('a');
     let pools = host.network(&network, &["10.0.0.0/24"]).await;
@@ -84,8 +84,10 @@ async fn a_restart_does_not_go_by_what_the_port_was_before() {
         host.core.create_endpoint(endpoint(&network, &id(container), Some(address), None)).await.unwrap();
         host.join(&network, &id(container)).await.unwrap();
     }
-    // From now on nobody wires a port, nor notices that an interface is gone.
+    // From now on nobody wires a port, nor notices that an interface is gone, and nobody waits long for it.
     tokio::task::block_in_place(|| drop(datapath));
+    host.stop().await;
+    let host = cloud.host_with("one", cloud.neutron.clone(), waiting(Duration::from_millis(800)));
     for (container, address) in [('b', first), ('c', second)] {
         host.core.delete_endpoint(&network, &id(container)).await.unwrap();
         host.core.release_address(&pools[0].id.to_string(), address.addr()).await.unwrap();
@@ -148,7 +150,7 @@ async fn a_failed_answer_does_not_end_the_wait() {
     assert_eq!(failures.load(Ordering::SeqCst), 0);
 
     // When no answer comes right in all the time, the last one is told.
-    drop(host);
+    host.stop().await;
     let neutron = Neutron::new(cloud.settings(&[("endpoint_override", &url)])).unwrap();
     let host = cloud.host_with("two", neutron, waiting(Duration::from_millis(200)));
     let (network, container) = (id('c'), id('d'));

@@ -296,7 +296,7 @@ async fn ports_that_are_not_active_are_looked_at_at_growing_distance() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_is_late_is_tried_with_one_port_and_the_others_are_kept_for_it() {
     let cloud = Cloud::start().await;
-    let pool = PoolSettings { min: 3, patience: Duration::from_secs(5), ..PoolSettings::default() };
+    let pool = PoolSettings { min: 3, patience: Duration::from_secs(10), ..PoolSettings::default() };
     let host = cloud.host_with("one", cloud.client(), Settings { port_pool: pool, ..core_settings() });
     let pools = host.network(&id('a'), &["10.0.0.0/24"]).await;
     let ahead = async || -> BTreeSet<_> {

@@ -18,6 +18,9 @@ def case_names_and_tags(world):
     check(subnet["name"] == f"kuryr-subnet-{cidr}" and subnet["cidr"] == cidr, f"the subnet is {subnet['name']}, {subnet['cidr']}")
     check(subnet["gateway_ip"] == world.v4_gateway() and subnet["enable_dhcp"], f"{subnet['gateway_ip']}, DHCP {subnet['enable_dhcp']}")
     pool = world.neutron.show("subnetpool", subnet["subnetpool_id"])
+    # A plugin may write them behind its reply, and those of the network first.
+    world.eventually(lambda: world.subnets(network)[0]["tags"], "the subnet has tags")
+    (subnet,) = world.subnets(network)
     check(subnet["tags"] == [pool["id"]] == [network.ranges[0].pool], f"tags {subnet['tags']}, pool {pool['id']}")
     check(pool["name"] == f"kuryrPool-{cidr}" and pool["prefixes"] == [cidr], f"{pool['name']}, {pool['prefixes']}")
     check(pool["default_prefixlen"] in (24, "24") and not pool["shared"] and pool["tags"] == [], str(pool))
