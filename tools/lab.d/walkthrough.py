@@ -28,6 +28,7 @@ def run():
     controller, first, second = (Node(name) for name in (CONTROLLER, *NETWORKERS))
     for node in (second, first):
         clean(node)
+    await_condition(lambda: not networks(controller), "the network of an earlier run is gone; see `tools/lab openstack network list`", 60)
 
     typed(controller, "openstack user list")
 
@@ -60,6 +61,11 @@ def start_container(node):
 def container_address(node):
     form = f'{{{{ (index .NetworkSettings.Networks "{NETWORK}").IPAddress }}}}'
     return node.run("docker", "container", "inspect", "--format", form, CONTAINERS[node.name]).strip()
+
+
+def networks(controller):
+    """What Neutron has of kuryr's, which goes a moment after Docker's."""
+    return [found for found in rest.Cloud(controller).call("GET", f"{NEUTRON}/v2.0/networks")["networks"] if "kuryr" in found["name"]]
 
 
 def await_ports(controller):
