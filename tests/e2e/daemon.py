@@ -97,7 +97,7 @@ def test_a_full_disk_refuses_starts_and_no_stop(m):
         m.expect_reach("c4", stays)
         m.remove("c2", "c3", "c4")
         m.await_none(m.leftovers, "what a full disk has put off is done", 60)
-        m.docker("network", "rm", "n")
+        m.have_network_go("n")
         m.await_none(lambda: m.rows("journal.db", "SELECT kind, id FROM record"), "the journal is empty", 30)
 
 

@@ -254,7 +254,7 @@ def test_an_operators_port_is_used_and_stays(m):
     m.docker("restart", "--time", "0", "c1")
     m.expect_reach("c2", "10.9.0.88")
     m.remove("c1", "c2")
-    m.docker("network", "rm", "n")
+    m.have_network_go("n")
 
     def as_before():
         now = m.neutron(f"ports/{port['id']}")["port"]

@@ -2,12 +2,13 @@
 patience, and leaves nothing behind in Neutron, on the hosts and in the journals.
 """
 
+import contextlib
 import json
 import re
 import subprocess
 import time
 
-from lab import HOSTS, TOOL, docker, eventually, lab, on, openstack, up
+from lab import HOSTS, LONG, TOOL, docker, eventually, lab, on, openstack, remove_network, up
 
 FIRST, SECOND = HOSTS
 NETWORK = "kuryr-faults"
@@ -31,6 +32,7 @@ def step_faults(cloud):
     assert cloud == "linuxbridge", "the services that are stopped here are those of the linuxbridge cloud"
     for fault in (wrong_password, wrong_url, keystone_down, neutron_down, agent_down, hostname_of_no_agent, host_by_configuration, plugging_is_awaited,
                   quota, network_of_another_project, network_deleted_behind_our_back, race_for_a_pool):
+        eventually(promises, "all that was promised before is done")
         before = everything()
         try:
             print(f"   {fault.__name__.replace('_', ' ')}", flush=True)
@@ -76,12 +78,13 @@ def keystone_down(cloud):
     up(cloud)
     docker(FIRST, *create())
     run(FIRST, "kuryr-c1")
+    let_dhcp_settle()
 
     stop("controller", "keystone")
     # The token that kuryr holds is good, and Neutron has seen it just now.
     run(FIRST, "kuryr-c2")
     docker(FIRST, "rm", "--force", "kuryr-c1", "kuryr-c2")
-    docker(FIRST, "network", "rm", NETWORK)
+    remove_network(FIRST, NETWORK)
     up(cloud)
 
 
@@ -99,13 +102,14 @@ def neutron_down(cloud):
     # The DHCP agent has a tap of its own beside them.
     taps = {f"tap{port['id'][:11]}" for port in ports()}
     assert len(taps) == 3 and taps <= set(links(FIRST)), f"{taps} are not all among {links(FIRST)}"
+    let_dhcp_settle()
     stop("controller", "neutron-server")
     refused(FIRST, start("kuryr-c4"), *gone)
     docker(FIRST, "rm", "--force", "kuryr-c4", "kuryr-c1")
     docker(FIRST, "stop", "--time", "0", "kuryr-c2")
     restart(FIRST)
     docker(FIRST, "rm", "--force", "kuryr-c2", "kuryr-c3")
-    docker(FIRST, "network", "rm", NETWORK)
+    remove_network(FIRST, NETWORK)
     eventually(lambda: taps & set(links(FIRST)), "links do not wait for the cloud")
     up(cloud)
 
@@ -151,8 +155,13 @@ def host_by_configuration(_):
 
 def plugging_is_awaited(cloud):
     """A container starts when its port is ACTIVE, or not at all. Its MTU is the one that Neutron tells."""
-    restart(FIRST, "/^.neutron.$/a vif_plugging_is_fatal = true\\nvif_plugging_timeout = 20")
     docker(FIRST, *create())
+    # The agents have the network's own things to do before the first port of it, and as long as they want.
+    run(FIRST, "kuryr-c1")
+    eventually(unwired, "the network's first port is ACTIVE", LONG)
+    let_dhcp_settle()
+    docker(FIRST, "rm", "--force", "kuryr-c1")
+    restart(FIRST, "/^.neutron.$/a vif_plugging_is_fatal = true\\nvif_plugging_timeout = 20")
     run(FIRST, "kuryr-c1")
     assert [port["status"] for port in ports()] == ["ACTIVE"], ports()
     neutrons = next(found["mtu"] for found in details("network") if found["id"] == ports()[0]["network_id"])
@@ -257,7 +266,22 @@ def run(host, container):
 
 def remove(host, *containers):
     docker(host, "rm", "--force", *containers)
-    docker(host, "network", "rm", NETWORK)
+    let_dhcp_settle()
+    remove_network(host, NETWORK)
+
+
+def let_dhcp_settle():
+    """Neutron's DHCP agent, when a network goes that it is about to serve, tries on for five minutes; and while all its threads do that, no port of
+    the cloud becomes ACTIVE."""
+    if not any(agent["agent_type"] == "DHCP agent" for agent in details("agent")):
+        return
+
+    def unserved():
+        served = {port["network_id"] for port in details("port") if port["device_owner"] == "network:dhcp" and port["status"] == "ACTIVE"}
+        return {subnet["network_id"] for subnet in details("subnet") if subnet["enable_dhcp"]} - served
+
+    with contextlib.suppress(AssertionError):
+        eventually(unserved, "the DHCP agent serves all networks")
 
 
 def refused(host, command, *words):
@@ -301,7 +325,11 @@ def hosts_of_ports():
 
 
 def expect_wired():
-    eventually(lambda: [port["id"] for port in ports() if port["status"] != "ACTIVE"], "all containers' ports are ACTIVE")
+    eventually(unwired, "all containers' ports are ACTIVE")
+
+
+def unwired():
+    return [port["id"] for port in ports() if port["status"] != "ACTIVE"]
 
 
 def address(host, container):
@@ -316,6 +344,11 @@ def journal(host):
     """What the journal of a host holds, as the daemon tells it."""
     text = on(host, "curl", "--silent", "--fail", "--unix-socket", "/run/kuryr/metrics.sock", "http://kuryr/metrics")
     return [line for line in text.splitlines() if re.match(r"kuryr_(pools|networks|ports|journal_tasks) (?!0$)", line)]
+
+
+def promises():
+    """What a host has put off, which is gone a moment later."""
+    return [line for host in HOSTS for line in journal(host) if "journal_tasks" in line]
 
 
 def everything():

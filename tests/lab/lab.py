@@ -14,6 +14,7 @@ NAME = os.environ.setdefault("KURYR_LAB", "suite")
 RUN = pathlib.Path(os.environ.get("KURYR_LAB_CACHE", "/var/cache/kuryr-lab")) / "run" / NAME
 OPTIONS = []  # of every `up`
 PATIENCE = 60  # seconds; releases end behind the engine's back
+LONG = 240  # seconds; a start, and an agent, on a busy machine may take very long
 
 
 def lab(*arguments):
@@ -34,6 +35,18 @@ def on(host, *command):
 
 def docker(host, *arguments):
     return on(host, "docker", *arguments)
+
+
+def remove_network(host, network):
+    """The engine counts an endpoint down a moment after its container."""
+
+    def in_the_way():
+        done = subprocess.run([TOOL, "exec", host, "docker", "network", "rm", network], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        # Anything else that it says is the plugin's.
+        assert done.returncode == 0 or "has active endpoints" in done.stderr, f"docker network rm {network} on {host}: {done.stderr}"
+        return done.returncode and done.stderr
+
+    eventually(in_the_way, f"the engine of {host} lets {network} go")
 
 
 def openstack(*arguments):

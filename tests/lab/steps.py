@@ -8,7 +8,7 @@ import sys
 
 import book
 from faults import step_faults  # noqa: F401
-from lab import HOSTS, REPO, TOOL, docker, eventually, expect_nothing_of_kuryr, lab, on, openstack, up
+from lab import HOSTS, REPO, TOOL, docker, eventually, expect_nothing_of_kuryr, lab, on, openstack, remove_network, up
 from nested import step_nested  # noqa: F401
 from outages import step_outages  # noqa: F401
 from swarm import step_swarm  # noqa: F401
@@ -71,7 +71,7 @@ def remove_walkthrough():
     for host, container in zip(HOSTS, CONTAINERS, strict=True):
         docker(host, "rm", "--force", container)
     for host in reversed(HOSTS):
-        docker(host, "network", "rm", NETWORK)
+        remove_network(host, NETWORK)
 
 
 # Security groups
@@ -152,7 +152,7 @@ def step_published_ports(cloud):
             assert not heard_by("kuryr-stranger"), "the Python has opened the published port"
         assert fails(host, connect), f"with {plugin} somebody listens for the published port on the host"
         remove_one_by_one(host, "kuryr-p", "kuryr-member", "kuryr-stranger")
-        docker(host, "network", "rm", NETWORK)
+        remove_network(host, NETWORK)
         expect_nothing_of_kuryr(f"of the published ports with {plugin}")
     lab("openstack", "security", "group", "delete", strangers)
 
@@ -209,7 +209,7 @@ def step_ours_to_python(cloud):
     docker(host, "stop", "--time", "0", "kuryr-c3")
     docker(host, "rm", "kuryr-c3")
     remove_one_by_one(host, "kuryr-c1", "kuryr-new")
-    docker(host, "network", "rm", NETWORK)
+    remove_network(host, NETWORK)
     expect_nothing_of_kuryr("of what ours made and the Python removed")
     up(cloud, "kuryr")
 
@@ -300,7 +300,7 @@ def first_network():
     for host, container in zip(HOSTS, ("c1", "c2")):
         docker(host, "rm", "--force", container)
     for host in reversed(HOSTS):
-        docker(host, "network", "rm", NETWORK)
+        remove_network(host, NETWORK)
     expect_nothing_of_kuryr("of docs/install.md's first network")
 
 

@@ -6,7 +6,7 @@ import subprocess
 import tarfile
 import tempfile
 
-from lab import HOSTS, REPO, TOOL, docker, eventually, expect_nothing_of_kuryr, on, openstack, up
+from lab import HOSTS, REPO, TOOL, docker, eventually, expect_nothing_of_kuryr, on, openstack, remove_network, up
 
 PLUGIN = "kuryr:1"
 NEWER = "kuryr:2"
@@ -113,7 +113,7 @@ def swarm():
     docker(WORKER, "rm", "--force", "c1", "c2")
     docker(MANAGER, "service", "rm", "one", "web")
     eventually(lambda: openstack("port", "list", "--device-owner", "compute:kuryr"), "no port is in use by a node", 120)
-    docker(MANAGER, "network", "rm", NETWORK)
+    remove_network(MANAGER, NETWORK)
     eventually(reserved, "the manager holds no address", 120)
     expect_nothing_of_kuryr("of the swarm")
 
@@ -129,7 +129,7 @@ def local_network():
     """An upgraded plugin on one host, in a swarm that it serves: the driver's networks are swarm's alone."""
     docker(MANAGER, "network", "create", "--driver", NEWER, "--ipam-driver", NEWER, "--attachable", "--subnet", "10.71.0.0/24", NETWORK)
     docker(MANAGER, "run", "--rm", "--pull", "never", "--network", NETWORK, "busybox", "true")
-    docker(MANAGER, "network", "rm", NETWORK)
+    remove_network(MANAGER, NETWORK)
     expect_nothing_of_kuryr("of the upgraded plugin")
 
 
