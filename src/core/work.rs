@@ -168,6 +168,8 @@ impl Core {
             };
         }
         if network.owned || kuryr_made_network(&found) {
+            let known = network.subnets.iter().flat_map(|subnet| [subnet.subnetpool, subnet.pool]);
+            let tagged = self.tagged_with(known.chain(pools.iter().copied()).collect()).await?;
             self.retire_routers(network, &found).await?;
             match self.neutron.delete::<openstack::Network>(network.neutron).await {
                 Err(error) if error.is_conflict() => {
@@ -179,10 +181,10 @@ impl Core {
                 }
                 outcome => gone(outcome)?,
             }
-        } else {
-            self.untag(network, &found).await?;
-            self.clear(network).await?;
+            return self.retire_pools_with(network, pools, &tagged).await;
         }
+        self.untag(network, &found).await?;
+        self.clear(network).await?;
         self.retire_pools(pools).await
     }
 
@@ -255,15 +257,21 @@ impl Core {
         for id in own {
             self.neutron.remove_tag::<openstack::Subnet>(subnet.id, &id.to_string()).await?;
         }
-        if others.is_empty() {
-            return Ok(());
-        }
-        let name = naming::subnetpool_name(&self.settings.subnetpool_name_prefix, subnet.cidr);
-        for pool in self.neutron.list::<SubnetPool>(&[("name", &name)]).await?.iter().filter(|pool| others.contains(&pool.id)) {
-            self.neutron.remove_tag::<openstack::Subnet>(subnet.id, &pool.id.to_string()).await?;
-            self.retire_pools(&[pool.id]).await?;
+        for pool in self.kuryrs_pools_among(&others, subnet).await? {
+            self.neutron.remove_tag::<openstack::Subnet>(subnet.id, &pool.to_string()).await?;
+            self.retire_pools(&[pool]).await?;
         }
         Ok(())
+    }
+
+    /// Those of these ids that name a subnet pool which a kuryr made for the range of this subnet.
+    async fn kuryrs_pools_among(&self, ids: &[Uuid], subnet: &openstack::Subnet) -> Result<Vec<Uuid>, Error> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let name = naming::subnetpool_name(&self.settings.subnetpool_name_prefix, subnet.cidr);
+        let found = self.neutron.list::<SubnetPool>(&[("name", &name)]).await?;
+        Ok(found.into_iter().map(|pool| pool.id).filter(|id| ids.contains(id)).collect())
     }
 
     /// Whether others have ports on the network and this host has none, whose removal would be still to come. One without any is just being
@@ -299,17 +307,38 @@ impl Core {
     /// A subnet pool is in use as long as a subnet is in it, which Neutron sees to, or a network of an operator is used by its name: then its
     /// id is a tag on the subnet.
     async fn retire_pools(&self, pools: &[Uuid]) -> Result<(), Error> {
-        let tags: Vec<String> = pools.iter().map(Uuid::to_string).collect();
-        let users = match !pools.is_empty() && self.tagging().await?.others {
-            true => self.neutron.list::<openstack::Subnet>(&[("tags-any", &tags.join(","))]).await?,
-            false => Vec::new(),
-        };
-        for (pool, tag) in pools.iter().zip(&tags) {
-            if !users.iter().any(|subnet| subnet.tags.contains(tag)) {
-                kept_while_used(self.neutron.delete::<SubnetPool>(*pool).await)?;
-            }
+        let users = self.tagged_with(pools.iter().copied().collect()).await?;
+        self.delete_pools(pools, &users).await
+    }
+
+    /// The same for the pools of a network that kuryr made and that has just gone. `tagged` are subnets as they were before: its own bear the
+    /// tags of hosts as well that left while there were others, and that may have had a subnet pool of their own.
+    async fn retire_pools_with(&self, network: &Network, pools: &[Uuid], tagged: &[openstack::Subnet]) -> Result<(), Error> {
+        let (own, users): (Vec<_>, Vec<_>) = tagged.iter().partition(|subnet| subnet.network_id == network.neutron);
+        self.delete_pools(pools, users).await?;
+        for subnet in own {
+            let tags = subnet.tags.iter().filter_map(|tag| Uuid::parse_str(tag).ok());
+            let left: Vec<Uuid> = tags.filter(|id| !pools.contains(id)).collect();
+            self.retire_pools(&self.kuryrs_pools_among(&left, subnet).await?).await?;
         }
         Ok(())
+    }
+
+    async fn delete_pools(&self, pools: &[Uuid], users: impl IntoIterator<Item = &openstack::Subnet>) -> Result<(), Error> {
+        let used: BTreeSet<Uuid> = users.into_iter().flat_map(|subnet| &subnet.tags).filter_map(|tag| Uuid::parse_str(tag).ok()).collect();
+        for pool in pools.iter().filter(|pool| !used.contains(pool)) {
+            kept_while_used(self.neutron.delete::<SubnetPool>(*pool).await)?;
+        }
+        Ok(())
+    }
+
+    /// The subnets with a tag of one of these subnet pools.
+    async fn tagged_with(&self, pools: BTreeSet<Uuid>) -> Result<Vec<openstack::Subnet>, Error> {
+        if pools.is_empty() || !self.tagging().await?.others {
+            return Ok(Vec::new());
+        }
+        let tags: Vec<String> = pools.iter().map(Uuid::to_string).collect();
+        Ok(self.neutron.list(&[("tags-any", &tags.join(","))]).await?)
     }
 }
 

@@ -102,6 +102,46 @@ async fn hosts_that_leave_at_the_same_moment_leave_nothing() {
     assert_eq!((hosts[0].left(), hosts[1].left()), (0, 0));
 }
 
+/// As after a race of Neutron's: the second host finds no subnet pool of the range's name, since the first has an operator's or its own is just
+/// being taken for gone. Whoever leaves last takes both hosts' along.
+#[tokio::test(flavor = "multi_thread")]
+async fn subnet_pools_of_hosts_that_have_not_the_same_go_with_the_last_of_them() {
+    for (of_an_operator, first_leaves_first) in [(true, true), (true, false), (false, true), (false, false)] {
+        let cloud = Cloud::start().await;
+        let hosts = [cloud.host("one"), cloud.host("two")];
+        let networks = [id('a'), id('b')];
+        let ranges = &["10.20.5.0/24"];
+        let body = json!({"name": "ranges", "prefixes": ["10.20.0.0/16"], "default_prefixlen": 24});
+        let theirs: SubnetPool = cloud.neutron.create(&body).await.unwrap();
+        let named: &[_] = if of_an_operator { &[("neutron.pool.name", "ranges")] } else { &[] };
+        let first = hosts[0].create(&networks[0], &Plan { ranges, ipam_options: named, ..Plan::default() }).await.unwrap();
+        hosts[0].core.backlog_settled().await;
+
+        let called = async |name: &str| {
+            if !of_an_operator {
+                cloud.neutron.update::<SubnetPool>(first[0].id, &json!({"name": name})).await.unwrap();
+            }
+        };
+        called("another").await;
+        let uuid = network_named(&cloud, "kuryr-net-aaaaaaaa").await.unwrap().id.to_string();
+        let plan = Plan { ranges, options: &[("neutron.net.uuid", &uuid)], ..Plan::default() };
+        let second = hosts[1].create(&networks[1], &plan).await.unwrap();
+        hosts[1].core.backlog_settled().await;
+        called("kuryrPool-10.20.5.0/24").await;
+        assert_ne!(first[0].id, second[0].id);
+
+        let pools = [first, second];
+        for at in if first_leaves_first { [0, 1] } else { [1, 0] } {
+            hosts[at].remove(&networks[at], &pools[at]).await;
+        }
+        let left = count::<SubnetPool>(&cloud, &[("name", "kuryrPool-10.20.5.0/24")]).await;
+        assert_eq!(left, 0, "of an operator: {of_an_operator}, the first leaves first: {first_leaves_first}");
+        cloud.neutron.show::<SubnetPool>(theirs.id).await.unwrap();
+        assert!(network_named(&cloud, "kuryr-net-aaaaaaaa").await.is_none());
+        assert_eq!((hosts[0].left(), hosts[1].left()), (0, 0));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_operator_made_survives_and_what_kuryr_added_goes() {
     let cloud = Cloud::start().await;
