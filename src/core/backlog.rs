@@ -33,7 +33,7 @@ const LAST_RETRY_OF_OUTAGE: Duration = Duration::from_secs(30);
 const LONGEST_WAIT: i64 = 10;
 
 /// Keeps other tasks away from an object, and frees it whatever becomes of the work.
-struct Busy<'a> {
+pub(super) struct Busy<'a> {
     core: &'a Core,
     key: Uuid,
 }
@@ -112,11 +112,16 @@ impl Core {
         tasks
     }
 
+    /// Keeps the tasks of the backlog away from an object of Neutron.
+    pub(super) fn keep_busy(&self, key: Uuid) -> Busy<'_> {
+        self.state().busy.insert(key);
+        Busy { core: self, key }
+    }
+
     /// False when the task has to be done again.
     async fn finish(&self, task: Task) -> bool {
-        let _busy = Busy { core: self, key: task.work.key() };
-        let first_try = task.id >= self.first_task && !self.state().retries.contains_key(&task.id);
-        let outcome = self.work(&task.work, first_try).await;
+        let _busy = self.keep_busy(task.work.key());
+        let outcome = self.work(&task.work).await;
         match outcome {
             Ok(()) => {
                 if let Work::RetirePort(port) = &task.work {

@@ -116,8 +116,6 @@ pub struct Core {
     next_task: AtomicU64,
     /// Unix time of this life's beginning, in seconds.
     started: i64,
-    /// The first task of this life of the daemon.
-    first_task: u64,
     /// Told whenever a task was promised or has ended.
     backlog: Notify,
     /// Lets a few calls of the backlog to the cloud run at once.
@@ -162,7 +160,6 @@ impl Core {
             turns: Turns::default(),
             next_task: AtomicU64::new(next_task),
             started: now(),
-            first_task: next_task,
             backlog: Notify::new(),
             cloud: Semaphore::new(backlog::CALLS_AT_ONCE),
             unplug: Unplug::default(),

@@ -281,8 +281,13 @@ impl Core {
             let repeated = known.map_or(0, |pool| pool.repeated);
             entries.push(Entry::Pool(Pool { network: Some(network.id.clone()), released, repeated, ..pool }));
         }
+        // The backlog has the promise from here on, and leaves a new network's tags to us for the moment.
+        let busy = (!network.joined).then(|| self.keep_busy(network.neutron));
         self.commit(entries).await?;
         self.port_pool.look();
+        self.tag_made(network).await;
+        drop(busy);
+        self.backlog.notify_waiters();
         Ok(())
     }
 

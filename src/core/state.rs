@@ -35,6 +35,8 @@ pub(super) struct State {
     pub claimed: HashSet<Uuid>,
     /// Ports made ahead that one request or task works on.
     pub held: HashSet<Uuid>,
+    /// Networks of Neutron that were made and tagged in this life of the daemon, until their subnets are tagged as well.
+    pub tagged: HashSet<Uuid>,
     /// Tasks of the collector about what a request under way makes.
     pub under_way: HashSet<u64>,
     /// Tasks that failed: how often, and when to try again.

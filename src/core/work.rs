@@ -19,8 +19,8 @@ use crate::{
 };
 
 impl Core {
-    /// `first_try` is false when an earlier try, in this life of the daemon or another, may have got half way.
-    pub(super) async fn work(&self, work: &Work, first_try: bool) -> Result<(), Error> {
+    /// An earlier try, in this life of the daemon or another, may have got half way.
+    pub(super) async fn work(&self, work: &Work) -> Result<(), Error> {
         // Links first: any number of them goes at once, where calls to the cloud take turns.
         if let Work::UnplugPort(port) | Work::RetirePort(port) = work {
             self.unplug(port).await?;
@@ -45,7 +45,7 @@ impl Core {
                 gone(self.neutron.delete::<openstack::Port>(port.id).await)?;
                 if port.exposing { self.remove_exposing_groups(port.id).await } else { Ok(()) }
             }
-            Work::TagNetwork(network) => unless_gone(self.tag(network, first_try).await),
+            Work::TagNetwork(network) => unless_gone(self.tag(network).await),
             Work::RetireNetwork { network, pools } => self.retire_network(network, pools).await,
             Work::EndReservation { subnet, address } => self.end_reservation(*subnet, *address).await,
             Work::RetireSubnet(subnet) => kept_while_used(self.neutron.delete::<openstack::Subnet>(*subnet).await),
@@ -118,24 +118,23 @@ impl Core {
         Ok(())
     }
 
-    async fn tag(&self, network: &Network, first_try: bool) -> Result<(), Error> {
-        let tagging = self.tagging().await?;
-        if first_try && !network.joined && tagging.networks && tagging.others {
-            // Nobody else can know of the network yet, so that the tags may all be written at once.
-            let subnets = async {
-                for subnet in &network.subnets {
-                    let tags: Vec<String> = subnet_tags(subnet).into_iter().collect();
-                    self.neutron.set_tags::<openstack::Subnet>(subnet.id, &tags).await?;
-                }
-                Ok(())
-            };
-            let tags = network_tags(network);
-            return tokio::try_join!(self.neutron.set_tags::<openstack::Network>(network.neutron, &tags), subnets)
-                .map(drop)
-                .map_err(Error::from);
+    /// The tags of a network that was just made, all at once. Before the reply: from then on another host may put a Docker network upon it, and
+    /// tags of its own. What Neutron refuses now is the backlog's, see [`Self::tag`].
+    pub(super) async fn tag_made(&self, network: &Network) {
+        if network.joined || !self.tagging().await.is_ok_and(|tagging| tagging.networks) {
+            return;
         }
-        if !network.joined && tagging.networks {
-            // One by one, since another host may have put its tags there before ours.
+        match self.neutron.set_tags::<openstack::Network>(network.neutron, &network_tags(network)).await {
+            Ok(()) => drop(self.state().tagged.insert(network.neutron)),
+            Err(error) => tracing::info!("{error}; it is done behind the reply"),
+        }
+    }
+
+    /// One by one, since other hosts have tags there as well.
+    async fn tag(&self, network: &Network) -> Result<(), Error> {
+        let tagging = self.tagging().await?;
+        let tagged = network.joined || self.state().tagged.remove(&network.neutron);
+        if !tagged && tagging.networks {
             for tag in network_tags(network) {
                 gone(self.neutron.add_tag::<openstack::Network>(network.neutron, &tag).await)?;
             }

@@ -20,6 +20,9 @@ use super::{
 };
 use crate::metrics::CloudRequests;
 
+/// How often a change of tags is made that Neutron breaks off.
+const TAGS_TRIED: u32 = 3;
+
 /// A Neutron, with the session that opens it. Cheap to clone; clones share the token and the connections.
 #[derive(Clone)]
 pub struct Neutron {
@@ -194,14 +197,19 @@ impl Neutron {
         }
     }
 
-    /// Neutron 2025.1 answers 500 where the object is gone, so that only a look at the object tells this from a fault of the cloud.
+    /// Neutron 2025.1 answers 500 where the object is gone, and Neutron 21 where another changes the tags of the object at the same moment, since
+    /// its database breaks one of the two off. A look at the object tells them apart; a change that was broken off is made again.
     async fn change_tags<R: Resource>(&self, id: Uuid, call: &Call) -> Result<(), Error> {
-        match self.session.call(call).await {
-            Err(error) if error.status() == Some(500) => match self.show::<R>(id).await {
-                Err(gone) if gone.is_not_found() => Err(gone),
-                _ => Err(error),
-            },
-            outcome => outcome.map(drop),
+        let mut tries = 1;
+        loop {
+            match self.session.call(call).await {
+                Err(error) if error.status() == Some(500) => match self.show::<R>(id).await {
+                    Err(gone) if gone.is_not_found() => return Err(gone),
+                    Ok(_) if tries < TAGS_TRIED => tries += 1,
+                    _ => return Err(error),
+                },
+                outcome => return outcome.map(drop),
+            }
         }
     }
 

@@ -1,5 +1,10 @@
 //! The calls of Neutron as they are sent, and what is made of the answers.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
 use kuryr::openstack::{
     Error, Extension, FloatingIp, Network, Neutron, Port, Router, SecurityGroup, SecurityGroupRule, Subnet, SubnetPool,
 };
@@ -146,6 +151,32 @@ async fn tags_of_an_object_that_is_gone_are_known_to_be_gone_with_it() {
     assert!(client.add_tag::<Subnet>(id(1), "x").await.unwrap_err().is_not_found());
     assert!(client.set_tags::<Subnet>(id(1), &["x".to_owned()]).await.unwrap_err().is_not_found());
     assert_eq!(client.remove_tag::<Subnet>(id(2), "x").await.unwrap_err().status(), Some(500));
+}
+
+/// Neutron 21 answers 500 there to one of two who change the tags of a network at the same moment: its database breaks that one off.
+#[tokio::test]
+async fn a_change_of_tags_that_another_has_broken_off_is_made_again() {
+    let left = Arc::new(AtomicU32::new(0));
+    let broken_off = left.clone();
+    let (stage, client) = neutron(move |asked| match asked.path.as_str() {
+        path if path.contains("/tags")
+            && broken_off.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() =>
+        {
+            answers(500, json!({"NeutronError": {"type": "HTTPInternalServerError", "message": "m", "detail": ""}}))
+        }
+        _ => answers(200, json!({"network": {"id": id(1), "name": "n"}})),
+    })
+    .await;
+    for times in [1, 2] {
+        left.store(times, Ordering::SeqCst);
+        client.add_tag::<Network>(id(1), "x").await.unwrap();
+        left.store(times, Ordering::SeqCst);
+        client.remove_tag::<Network>(id(1), "x").await.unwrap();
+    }
+    left.store(100, Ordering::SeqCst);
+    let asked = stage.asked("/tags").len();
+    assert_eq!(client.add_tag::<Network>(id(1), "x").await.unwrap_err().status(), Some(500));
+    assert_eq!(stage.asked("/tags").len() - asked, 3);
 }
 
 #[tokio::test]

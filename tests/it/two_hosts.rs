@@ -77,6 +77,49 @@ async fn the_second_host_of_the_walkthrough_uses_the_network_of_the_first() {
     }
 }
 
+/// Whoever knows the network's id may put a Docker network upon it, and tags, before the one who made it has written any behind its reply.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_joins_at_once_keeps_its_tags() {
+    let cloud = Cloud::start().await;
+    let hosts = [cloud.host("one"), cloud.host("two")];
+    cloud.trouble("PUT", "/tags", Trouble::Late);
+    let network = id('a');
+    let making = hosts[0].network(&network, &["10.0.0.0/24"]);
+    tokio::pin!(making);
+    tokio::select! {
+        biased;
+        _ = &mut making => panic!("the reply came before the tags"),
+        () = cloud.held(1) => cloud.mend(),
+    }
+    making.await;
+    let there = network_named(&cloud, "kuryr-net-aaaaaaaa").await.unwrap();
+    let uuid = there.id.to_string();
+    let plan = Plan { ranges: &["10.0.0.0/24"], options: &[("neutron.net.uuid", &uuid)], ..Plan::default() };
+    hosts[1].create(&id('b'), &plan).await.unwrap();
+    for host in &hosts {
+        host.core.backlog_settled().await;
+    }
+    let tags = cloud.neutron.show::<Network>(there.id).await.unwrap().tags;
+    for letter in ["a", "b"] {
+        assert!(tags.contains(&format!("kuryr.net.uuid.lh:{}", letter.repeat(32))), "{tags:?}");
+    }
+}
+
+/// The backlog writes them, one by one.
+#[tokio::test(flavor = "multi_thread")]
+async fn tags_that_a_cloud_refuses_are_written_behind_the_reply() {
+    let cloud = Cloud::start().await;
+    let host = cloud.host("one");
+    cloud.trouble("PUT", "/tags", Trouble::Answer(503, "busy"));
+    let pools = host.network(&id('a'), &["10.0.0.0/24"]).await;
+    cloud.mend();
+    let tag = format!("kuryr.net.uuid.lh:{}", "a".repeat(32));
+    cloud.until(async || network_named(&cloud, "kuryr-net-aaaaaaaa").await.unwrap().tags.contains(&tag)).await;
+    host.core.backlog_settled().await;
+    host.remove(&id('a'), &pools).await;
+    assert_eq!(host.left(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn hosts_that_leave_at_the_same_moment_leave_nothing() {
     let cloud = Cloud::start().await;
