@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     Core, Error,
-    existing::{kuryr_made_network, kuryr_made_subnet, named_after_range},
+    existing::{is_an_operators, kuryr_made_network, kuryr_made_subnet, named_after_range},
     existing_port, naming, now,
     port_options::PortChoice,
     record::{Address, AddressState, Entry, Network, Pool, Port, Subnet, Work},
@@ -234,11 +234,8 @@ impl Core {
         for id in subnet.subnetpool_id.into_iter().chain(tagged) {
             match self.neutron.show::<SubnetPool>(id).await {
                 Ok(pool) => {
-                    // kuryr-libnetwork marks what it made as an operator's once a second host names it, so the mark says nothing of a pool
-                    // that a kuryr would have made exactly so.
                     let named = pool.name == naming::subnetpool_name(&self.settings.subnetpool_name_prefix, subnet.cidr);
-                    let operators = pool.tags.iter().any(|tag| tag == naming::EXISTING_POOL) && pool.prefixes != [subnet.cidr];
-                    return Ok(Some((id, named && !operators)));
+                    return Ok(Some((id, named && !is_an_operators(&pool, subnet))));
                 }
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(error.into()),

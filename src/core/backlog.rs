@@ -112,15 +112,14 @@ impl Core {
         tasks
     }
 
-    /// Keeps the tasks of the backlog away from an object of Neutron.
-    pub(super) fn keep_busy(&self, key: Uuid) -> Busy<'_> {
-        self.state().busy.insert(key);
-        Busy { core: self, key }
+    /// Keeps the tasks of the backlog away from an object of Neutron, unless one is at it.
+    pub(super) fn keep_busy(&self, key: Uuid) -> Option<Busy<'_>> {
+        self.state().busy.insert(key).then(|| Busy { core: self, key })
     }
 
     /// False when the task has to be done again.
     async fn finish(&self, task: Task) -> bool {
-        let _busy = self.keep_busy(task.work.key());
+        let _busy = Busy { core: self, key: task.work.key() };
         let outcome = self.work(&task.work).await;
         match outcome {
             Ok(()) => {

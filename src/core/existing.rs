@@ -96,6 +96,12 @@ pub(super) fn kuryr_made_subnet(subnet: &Subnet) -> bool {
     named_after_range(subnet) && tags.any(|tag| subnet.subnetpool_id.is_none_or(|pool| tag == pool))
 }
 
+/// Whether a subnet pool behind a subnet is marked as an operator's. kuryr-libnetwork marks so what it made itself once a second host names it, so
+/// the mark says nothing of a pool that a kuryr would have made exactly so.
+pub(super) fn is_an_operators(pool: &SubnetPool, subnet: &Subnet) -> bool {
+    pool.tags.iter().any(|tag| tag == naming::EXISTING_POOL) && pool.prefixes != [subnet.cidr]
+}
+
 /// Whether the subnet has the name that a kuryr would have given it.
 pub(super) fn named_after_range(subnet: &Subnet) -> bool {
     subnet.name.strip_prefix(naming::SUBNET_PREFIX).and_then(|range| range.parse().ok()) == Some(subnet.cidr)

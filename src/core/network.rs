@@ -140,8 +140,9 @@ impl Core {
         };
         let _releases = self.turns_of_pools(pools).await;
         let entries = {
-            let state = self.state();
+            let mut state = self.state();
             let Some(network) = state.networks.get(network).cloned() else { return false };
+            state.tagged.remove(&network.neutron);
             let left = state.every_port().filter(|port| port.network == network.id).cloned();
             let mut entries: Vec<Entry> = left.flat_map(|port| self.retire(&state, port)).collect();
             let mut pools = Vec::new();
@@ -282,7 +283,7 @@ impl Core {
             entries.push(Entry::Pool(Pool { network: Some(network.id.clone()), released, repeated, ..pool }));
         }
         // The backlog has the promise from here on, and leaves a new network's tags to us for the moment.
-        let busy = (!network.joined).then(|| self.keep_busy(network.neutron));
+        let busy = if network.joined { None } else { self.keep_busy(network.neutron) };
         self.commit(entries).await?;
         self.port_pool.look();
         self.tag_made(network).await;

@@ -29,7 +29,7 @@ pub(super) struct State {
     /// Ports made ahead of use, by network.
     pooled: HashMap<DockerId, BTreeSet<Uuid>>,
     pub tasks: BTreeMap<u64, Task>,
-    /// Neutron objects that a task, or a request that takes a port back, works on right now.
+    /// Neutron objects that a task, or a request that takes a port back or makes a network, works on right now.
     pub busy: HashSet<Uuid>,
     /// Pools that a CreateNetwork under way is about to draw on.
     pub claimed: HashSet<Uuid>,

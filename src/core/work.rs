@@ -1,14 +1,15 @@
 //! What each task of the backlog does. All of it may run twice: a crash can come between the deed and its record.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::json;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
     Core, Error,
     endpoint::on_blocking_thread,
-    existing::{kuryr_made_network, kuryr_made_subnet},
+    existing::{is_an_operators, kuryr_made_network, kuryr_made_subnet},
     naming,
     record::{Network, Subnet, Work},
     request::DockerId,
@@ -17,6 +18,9 @@ use crate::{
     binding,
     openstack::{self, Router, SubnetPool},
 };
+
+/// How long the reply to CreateNetwork waits for the network's tags.
+const LONGEST_TAGGING: Duration = Duration::from_secs(5);
 
 impl Core {
     /// An earlier try, in this life of the daemon or another, may have got half way.
@@ -119,21 +123,24 @@ impl Core {
     }
 
     /// The tags of a network that was just made, all at once. Before the reply: from then on another host may put a Docker network upon it, and
-    /// tags of its own. What Neutron refuses now is the backlog's, see [`Self::tag`].
+    /// tags of its own, which this would take off. What Neutron refuses, or does not answer soon, is the backlog's; see [`Self::tag`].
     pub(super) async fn tag_made(&self, network: &Network) {
         if network.joined || !self.tagging().await.is_ok_and(|tagging| tagging.networks) {
             return;
         }
-        match self.neutron.set_tags::<openstack::Network>(network.neutron, &network_tags(network)).await {
-            Ok(()) => drop(self.state().tagged.insert(network.neutron)),
-            Err(error) => tracing::info!("{error}; it is done behind the reply"),
+        let tags = network_tags(network);
+        let written = self.neutron.set_tags::<openstack::Network>(network.neutron, &tags);
+        match timeout(LONGEST_TAGGING, written).await {
+            Ok(Ok(())) => drop(self.state().tagged.insert(network.neutron)),
+            Ok(Err(error)) => tracing::info!("{error}; it is done behind the reply"),
+            Err(_) => tracing::info!(network = %network.neutron, "the tags of a network take long; they are written behind the reply"),
         }
     }
 
     /// One by one, since other hosts have tags there as well.
     async fn tag(&self, network: &Network) -> Result<(), Error> {
         let tagging = self.tagging().await?;
-        let tagged = network.joined || self.state().tagged.remove(&network.neutron);
+        let tagged = network.joined || self.state().tagged.contains(&network.neutron);
         if !tagged && tagging.networks {
             for tag in network_tags(network) {
                 gone(self.neutron.add_tag::<openstack::Network>(network.neutron, &tag).await)?;
@@ -144,6 +151,7 @@ impl Core {
                 full_at_worst(self.neutron.add_tag::<openstack::Subnet>(subnet.id, &tag).await)?;
             }
         }
+        self.state().tagged.remove(&network.neutron);
         Ok(())
     }
 
@@ -167,8 +175,10 @@ impl Core {
             };
         }
         if network.owned || kuryr_made_network(&found) {
-            let known = network.subnets.iter().flat_map(|subnet| [subnet.subnetpool, subnet.pool]);
-            let tagged = self.tagged_with(known.chain(pools.iter().copied()).collect()).await?;
+            let known: BTreeSet<Uuid> = network.subnets.iter().flat_map(|subnet| [subnet.subnetpool, subnet.pool]).collect();
+            let tagged = self.tagged_with(known.iter().chain(pools).copied().collect()).await?;
+            let (own, users): (Vec<_>, Vec<_>) = tagged.iter().partition(|subnet| subnet.network_id == network.neutron);
+            self.inherit_pools(&own, |id| known.contains(id) || pools.contains(id)).await?;
             self.retire_routers(network, &found).await?;
             match self.neutron.delete::<openstack::Network>(network.neutron).await {
                 Err(error) if error.is_conflict() => {
@@ -180,7 +190,7 @@ impl Core {
                 }
                 outcome => gone(outcome)?,
             }
-            return self.retire_pools_with(network, pools, &tagged).await;
+            return self.delete_pools(pools, users).await;
         }
         self.untag(network, &found).await?;
         self.clear(network).await?;
@@ -263,6 +273,22 @@ impl Core {
         Ok(())
     }
 
+    /// Promises the removal of subnet pools of other hosts that left a network while there were others, and that may not have had the pools of
+    /// this host; the tags of its subnets, `own`, still name them. It comes before that of the network, with which the tags go.
+    async fn inherit_pools(&self, own: &[&openstack::Subnet], known: impl Fn(&Uuid) -> bool) -> Result<(), Error> {
+        let mut inherited = Vec::new();
+        for subnet in own {
+            let tags = subnet.tags.iter().filter_map(|tag| Uuid::parse_str(tag).ok());
+            let others: Vec<Uuid> = tags.filter(|id| !known(id)).collect();
+            inherited.extend(self.kuryrs_pools_among(&others, subnet).await?);
+        }
+        inherited.retain(|id| !self.state().retires_subnetpool(*id));
+        if !inherited.is_empty() {
+            self.commit_at_any_rate(inherited.into_iter().map(|id| self.promise(Work::RetirePool(id))).collect()).await;
+        }
+        Ok(())
+    }
+
     /// Those of these ids that name a subnet pool which a kuryr made for the range of this subnet.
     async fn kuryrs_pools_among(&self, ids: &[Uuid], subnet: &openstack::Subnet) -> Result<Vec<Uuid>, Error> {
         if ids.is_empty() {
@@ -270,7 +296,7 @@ impl Core {
         }
         let name = naming::subnetpool_name(&self.settings.subnetpool_name_prefix, subnet.cidr);
         let found = self.neutron.list::<SubnetPool>(&[("name", &name)]).await?;
-        Ok(found.into_iter().map(|pool| pool.id).filter(|id| ids.contains(id)).collect())
+        Ok(found.iter().filter(|pool| ids.contains(&pool.id) && !is_an_operators(pool, subnet)).map(|pool| pool.id).collect())
     }
 
     /// Whether others have ports on the network and this host has none, whose removal would be still to come. One without any is just being
@@ -308,19 +334,6 @@ impl Core {
     async fn retire_pools(&self, pools: &[Uuid]) -> Result<(), Error> {
         let users = self.tagged_with(pools.iter().copied().collect()).await?;
         self.delete_pools(pools, &users).await
-    }
-
-    /// The same for the pools of a network that kuryr made and that has just gone. `tagged` are subnets as they were before: its own bear the
-    /// tags of hosts as well that left while there were others, and that may have had a subnet pool of their own.
-    async fn retire_pools_with(&self, network: &Network, pools: &[Uuid], tagged: &[openstack::Subnet]) -> Result<(), Error> {
-        let (own, users): (Vec<_>, Vec<_>) = tagged.iter().partition(|subnet| subnet.network_id == network.neutron);
-        self.delete_pools(pools, users).await?;
-        for subnet in own {
-            let tags = subnet.tags.iter().filter_map(|tag| Uuid::parse_str(tag).ok());
-            let left: Vec<Uuid> = tags.filter(|id| !pools.contains(id)).collect();
-            self.retire_pools(&self.kuryrs_pools_among(&left, subnet).await?).await?;
-        }
-        Ok(())
     }
 
     async fn delete_pools(&self, pools: &[Uuid], users: impl IntoIterator<Item = &openstack::Subnet>) -> Result<(), Error> {

@@ -304,6 +304,46 @@ async fn an_operators_subnet_pool_gives_ranges_and_survives() {
     assert_eq!(count::<Network>(&cloud, &[("name", "kuryr-net-cccccccc")]).await, 0);
 }
 
+/// Its name alone does not make it a kuryr's.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operators_subnet_pool_of_a_kuryrs_name_survives() {
+    for prefix in ["10.20.0.0/16", "10.20.5.0/24"] {
+        let cloud = Cloud::start().await;
+        let host = cloud.host("one");
+        let body = json!({"name": "kuryrPool-10.20.5.0/24", "prefixes": [prefix], "default_prefixlen": 24});
+        let pool: SubnetPool = cloud.neutron.create(&body).await.unwrap();
+        let plan = Plan { ranges: &["10.20.5.0/24"], ipam_options: &[("neutron.pool.name", "kuryrPool-10.20.5.0/24")], ..Plan::default() };
+        let pools = host.create(&id('a'), &plan).await.unwrap();
+        host.core.backlog_settled().await;
+        host.remove(&id('a'), &pools).await;
+        assert!(network_named(&cloud, "kuryr-net-aaaaaaaa").await.is_none());
+        cloud.neutron.show::<SubnetPool>(pool.id).await.unwrap();
+    }
+}
+
+/// As when Neutron fails between the removal of the network and that of the pool.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subnet_pool_of_a_host_before_goes_after_a_failure_as_well() {
+    let cloud = Cloud::start().await;
+    let hosts = [cloud.host("one"), cloud.host("two")];
+    let ranges = &["10.20.5.0/24"];
+    let first = hosts[0].network(&id('a'), ranges).await;
+    hosts[0].core.backlog_settled().await;
+    cloud.neutron.update::<SubnetPool>(first[0].id, &json!({"name": "another"})).await.unwrap();
+    let uuid = network_named(&cloud, "kuryr-net-aaaaaaaa").await.unwrap().id.to_string();
+    let second = hosts[1].create(&id('b'), &Plan { ranges, options: &[("neutron.net.uuid", &uuid)], ..Plan::default() }).await.unwrap();
+    hosts[1].remove(&id('b'), &second).await;
+    assert_eq!(count::<SubnetPool>(&cloud, &[("name", "kuryrPool-10.20.5.0/24")]).await, 1);
+
+    cloud.trouble("DELETE", "/subnetpools/", Trouble::Answer(500, "broken"));
+    hosts[0].remove(&id('a'), &first).await;
+    cloud.until(async || network_named(&cloud, "kuryr-net-aaaaaaaa").await.is_none()).await;
+    cloud.mend();
+    cloud.until(async || hosts[0].left() == 0).await;
+    assert_eq!(count::<SubnetPool>(&cloud, &[("name", "kuryrPool-10.20.5.0/24")]).await, 0);
+    assert_eq!(count::<SubnetPool>(&cloud, &[("name", "another")]).await, 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn options_that_cannot_be_meant_make_nothing() {
     let cloud = Cloud::start().await;

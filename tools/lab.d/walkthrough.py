@@ -82,7 +82,8 @@ def clean(node):
     if node.succeeds("docker", "container", "inspect", CONTAINERS[node.name]):
         node.run("docker", "rm", "--force", CONTAINERS[node.name])
     if node.succeeds("docker", "network", "inspect", NETWORK):
-        node.run("docker", "network", "rm", NETWORK)
+        # Docker counts an endpoint down a moment after its container.
+        await_condition(lambda: node.succeeds("docker", "network", "rm", NETWORK), f"`docker network rm {NETWORK}` succeeds on {node.name}", 60)
 
 
 def typed(node, *command):

@@ -143,7 +143,7 @@ impl Executor {
         }
         self.filter(&snapshot, &sight, &mut problems)?;
         if extent != Extent::Guard {
-            self.forward(&snapshot, &mut problems)?;
+            self.forward(&snapshot, &mut problems);
         }
 
         let mut touched = bridges::bring_up(&mut socket, before, &snapshot, &mut problems);
@@ -219,7 +219,7 @@ impl Executor {
         }
     }
 
-    fn forward(&mut self, snapshot: &Snapshot, problems: &mut Problems) -> Result<(), Error> {
+    fn forward(&mut self, snapshot: &Snapshot, problems: &mut Problems) {
         let external: BTreeSet<String> =
             snapshot.networks.iter().filter(|(_, network)| network.external).map(|(id, _)| names::bridge(*id)).collect();
         let text = forward::render(&external);
@@ -229,13 +229,12 @@ impl Executor {
             problems.note(|| "iptables' FORWARD may stop the networks' traffic".to_owned(), result);
         }
         if !external.is_empty() {
-            set("net/ipv4/ip_forward", "1")?;
+            problems.note(|| "external networks have no way out".to_owned(), set("net/ipv4/ip_forward", "1"));
         }
         let v6 = |subnet: &super::snapshot::Subnet| subnet.cidr.addr().is_ipv6();
         if snapshot.networks.values().any(|network| network.external && network.subnets.iter().any(v6)) {
-            set("net/ipv6/conf/all/forwarding", "1")?;
+            problems.note(|| "external networks have no way out for IPv6".to_owned(), set("net/ipv6/conf/all/forwarding", "1"));
         }
-        Ok(())
     }
 
     /// Logs what is new among the problems, and that the last one is gone.

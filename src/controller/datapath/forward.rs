@@ -20,8 +20,8 @@ pub fn render(external: &BTreeSet<String>) -> String {
     text
 }
 
-/// Puts the chain and the jump to it at the top of FORWARD, in one transaction per family. Both families at once: the programs take longer to
-/// start than to work, and the daemon is not ready before.
+/// Puts the chain and the jump to it at the top of FORWARD, in one transaction per family, both families at once: to exchange a rule that is there
+/// takes the kernel 15 to 30 ms.
 pub fn apply(rules: &str) -> Result<(), nft::Error> {
     thread::scope(|scope| {
         let second = scope.spawn(|| apply_to("ip6tables", rules));
