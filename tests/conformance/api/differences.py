@@ -42,7 +42,6 @@ DIFFERENCES = (
     Difference("a network that is set down shows it", r"body\.network\.status", r"(booleans_and_numbers 02|network_life)"),
     Difference("IPv6: the gateway of choice is the second address; Neutron's is the first", r"body\.subnet\.(gateway_ip|allocation_pools)", r"(subnet_ipv6|subnet_small|pool_life 15|port_filters 03)"),
     Difference("the first free range of a pool is cut out; Neutron takes some range", r"body\.subnet\.(cidr|gateway_ip|allocation_pools)", r"pool_life 1[03]"),
-    Difference("addresses are given out in order; Neutron takes any", r"body\..*(ip_address|external_fixed_ips)", r"floatingip_life"),
     Difference("MACs are shown in lower case", r"body\.port\.mac_address", r"port_errors"),
     Difference("a prefix is shown as it counts, without host bits", r"body\.security_group_rules?\.remote_ip_prefix", r"rule_life"),
     Difference("the protocol is shown as given", r"body\.security_group_rule\.protocol", r"rule_life 07"),

@@ -85,7 +85,8 @@ def router_routes(cloud):
 def floatingip_life(cloud):
     outside = _outside(cloud, 2)
     inside, subnet = _inside(cloud, 245)
-    router = cloud.make("router", name="router", external_gateway_info={"network_id": outside["id"]})
+    gateway = {"network_id": outside["id"], "external_fixed_ips": [{"ip_address": "198.18.2.9"}]}  # Neutron's own choice is a matter of chance
+    router = cloud.make("router", name="router", external_gateway_info=gateway)
     cloud.do("PUT", f"/routers/{router['id']}/add_router_interface", {"subnet_id": subnet["id"]})
     port = cloud.make("port", network_id=inside["id"], fixed_ips=[{"ip_address": "10.245.0.9"}])
     floating = cloud.make("floatingip", floating_network_id=outside["id"], floating_ip_address="198.18.2.99")
