@@ -25,7 +25,7 @@ def test_kills_in_bursts_of_starts_and_stops(m):
     stay = [f"s{number}" for number in range(4)]
     for name in stay:
         m.start(name)
-    started, burst = set(), [f"b{number}" for number in range(16)]
+    started, burst = set(), [f"t{number}" for number in range(16)]
 
     def start(name):
         with contextlib.suppress(Failed):

@@ -220,6 +220,7 @@ def test_options_of_an_endpoint_choose_its_groups(m):
     address = m.inspect("c2")["IPAddress"]
     port = [p for p in m.ports() if p["fixed_ips"][0]["ip_address"] == address][0]
     check(port["security_groups"] == [group["id"]], f"the port has the groups {port['security_groups']}")
+    m.expect_reach("c2", "10.0.0.1")
     check(not m.reaches("c1", address), "the closed group lets others in")
     m.expect_refused(("qos",), lambda: m.start("x1", network="name=n,driver-opt=neutron.port.qos_policy=gold"))
     m.remove("c2")

@@ -11,7 +11,8 @@ from lab import HOSTS, TOOL, docker, eventually, lab, on, openstack, remove_netw
 
 NETWORK = "kuryr-faults"
 RANGE = "10.88.0.0/24"
-NEIGHBOUR = "10.88.0.250"
+NEIGHBOUR = "10.88.0.250"  # outside of what Neutron gives to containers
+CONTAINERS_RANGE = "start=10.88.0.2,end=10.88.0.200"
 OPERATORS = "192.0.2.7"
 CONTAINERS = [f"kuryr-n{number}" for number in range(3)]  # on each host; Neutron allows ten pairs on a port
 
@@ -25,7 +26,7 @@ def step_nested(cloud):
     eventually(promises, "all that was promised before is done")
     before = everything()
     openstack("network", "create", "machines")
-    openstack("subnet", "create", "--network", "machines", "--subnet-range", RANGE, "machines")
+    openstack("subnet", "create", "--network", "machines", "--subnet-range", RANGE, "--allocation-pool", CONTAINERS_RANGE, "machines")
     machine = openstack("port", "create", "--network", "machines", "--allowed-address", f"ip-address={OPERATORS}", "machine")
     for host in HOSTS:
         on(host, "sh", "-c", INTERFACE, "interface", machine["mac_address"])
@@ -89,12 +90,12 @@ def pairs(machine):
 
 
 def sub_ports(machine):
-    """This kernel has no 8021q, so that each start ends with its refusal, and what was done on the trunk is taken back."""
+    """On a kernel without 8021q each start ends with its refusal; what was done on the trunk is taken back either way."""
     trunk = openstack("network", "trunk", "create", "--parent-port", machine["id"], "machine")
     for host, start in zip(HOSTS, ("10.89.0", "10.90.0"), strict=True):
         restart(host, DRIVER.format(driver="vlan", binding="vlan"))
         create(host, start)
-    both(refused_by_the_kernel)
+    both(run_on_a_vlan)
     eventually(lambda: details_of(trunk)["sub_ports"], "the sub-ports go")
     # One change for each port that came and one when it went, whatever the two daemons chose at the same time.
     changes = details_of(trunk)["revision_number"] - trunk.get("revision_number", 0)
@@ -105,12 +106,12 @@ def sub_ports(machine):
     lab("openstack", "network", "trunk", "delete", "machine")
 
 
-def refused_by_the_kernel(host, container):
+def run_on_a_vlan(host, container):
     """However long it takes: the engine starts one after the other, and Neutron works on both hosts' trunk one at a time."""
     command = ["docker", "run", "--rm", "--name", container, f"--net={NETWORK}", "busybox", "true"]
     done = subprocess.run([TOOL, "exec", host, *command], stdin=subprocess.DEVNULL, capture_output=True, text=True)
     sentence = done.stderr.strip()
-    assert done.returncode != 0 and re.search("VLAN [0-9]+ .* lacks the driver", sentence), f"{' '.join(command)} on {host}: {sentence}"
+    assert done.returncode == 0 or re.search("VLAN [0-9]+ .* lacks the driver", sentence), f"{' '.join(command)} on {host}: {sentence}"
 
 
 def details_of(trunk):

@@ -11,6 +11,7 @@ from lab import HOSTS, REPO, TOOL, docker, eventually, expect_nothing_of_kuryr, 
 PLUGIN = "kuryr:1"
 NEWER = "kuryr:2"
 NETWORK = "sw"
+WANTED = "10.70.200.99"  # beyond the first thousand addresses, out of which Neutron chooses
 MANAGER, WORKER = HOSTS
 # Below /run, which an engine of another Debian shares with its node.
 HOME = "/run/kuryr-plugin"
@@ -80,7 +81,7 @@ def swarm():
     docker(MANAGER, "swarm", "init", "--advertise-addr", "172.16.1.118")
     token = docker(MANAGER, "swarm", "join-token", "--quiet", "worker").strip()
     docker(WORKER, "swarm", "join", "--token", token, "172.16.1.118:2377")
-    docker(MANAGER, "network", "create", "--driver", PLUGIN, "--ipam-driver", PLUGIN, "--attachable", "--subnet", "10.70.0.0/24", NETWORK)
+    docker(MANAGER, "network", "create", "--driver", PLUGIN, "--ipam-driver", PLUGIN, "--attachable", "--subnet", "10.70.0.0/16", NETWORK)
     # A swarm's manager answers before it has asked its plugin.
     eventually(lambda: None if len(networks()) == 1 else networks(), "a network of a swarm is one in Neutron")
 
@@ -94,9 +95,10 @@ def swarm():
     expect_all_reach_all()
     docker(MANAGER, "service", "scale", "--detach", "web=4")
     await_tasks("web", 4)
-    before = set(addresses("web"))
+    # By their ids, since Neutron may give an address of one that has gone to the next.
+    before = containers_of("web")
     docker(MANAGER, "service", "update", "--detach", "--no-resolve-image", "--update-parallelism", "1", "--env-add", "ROUND=2", "web")
-    eventually(lambda: before & set(addresses("web")), "all tasks are exchanged", 180)
+    eventually(lambda: before & containers_of("web"), "all tasks are exchanged", 180)
     await_tasks("web", 4)
     expect_all_reach_all()
     docker(MANAGER, "service", "scale", "--detach", "web=1")
@@ -104,8 +106,8 @@ def swarm():
 
     # A container that attaches, on a node that is no manager, by itself and with an address of its choice.
     docker(WORKER, "run", "--detach", "--pull", "never", "--name", "c1", "--network", NETWORK, "busybox", "sleep", "1000000")
-    docker(WORKER, "run", "--detach", "--pull", "never", "--name", "c2", "--network", NETWORK, "--ip", "10.70.0.99", "busybox", "sleep", "1000000")
-    for address in [*addresses("one"), "10.70.0.99"]:
+    docker(WORKER, "run", "--detach", "--pull", "never", "--name", "c2", "--network", NETWORK, "--ip", WANTED, "busybox", "sleep", "1000000")
+    for address in [*addresses("one"), WANTED]:
         eventually(lambda address=address: ping(WORKER, "c1", address), f"c1 reaches {address}")
     # By name as well, which the engines tell each other.
     eventually(lambda: ping(WORKER, "c1", "one"), "c1 reaches a service by its name")
@@ -151,8 +153,13 @@ def networks():
     return [network["Name"] for network in openstack("network", "list") if network["Name"].startswith("kuryr-net-")]
 
 
-def containers(host):
-    return docker(host, "ps", "--quiet", "--filter", "label=com.docker.swarm.service.name").split()
+def containers(host, service=None):
+    label = "label=com.docker.swarm.service.name" + (f"={service}" if service else "")
+    return docker(host, "ps", "--quiet", "--filter", label).split()
+
+
+def containers_of(service):
+    return {container for host in HOSTS for container in containers(host, service)}
 
 
 def tasks(service):

@@ -1,8 +1,9 @@
 """Networks that kuryr makes: what of them is in Neutron, and that it goes."""
 
+import contextlib
 import ipaddress
 
-from engine import DockerNetwork, Range, new_id
+from engine import CallFailed, DockerNetwork, Range, new_id
 from expectations import expect_network_refused, expect_untouched
 from world import Skipped, check, tags_of
 
@@ -77,12 +78,15 @@ def case_gateway_in_the_middle(world):
 
 
 def case_auxiliary_address(world):
-    """`--aux-address`: no container gets it. A /29 leaves four others, of which a DHCP server may take one."""
+    """`--aux-address`: no container gets it. A /29 leaves four others, of which a DHCP server may take one; containers take the rest."""
     small = world.v4().replace("/24", "/29")
     reserved = world.v4_gateway().replace(".0.1", ".0.3")
     network = world.network([Range(small, world.v4_gateway(), aux={"printer": reserved})])
-    got = [world.start(network).ip() for _ in range(3)]
-    check(reserved not in got, f"{reserved} was given away: {got}")
+    got = []
+    with contextlib.suppress(CallFailed):
+        while len(got) < 5:
+            got.append(world.start(network).ip())
+    check(reserved not in got and len(got) in (3, 4), f"beside {reserved} containers got {got}")
 
 
 def case_swarm_id(world):
