@@ -1,6 +1,6 @@
 //! IpamDriver.RequestAddress and ReleaseAddress.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Instant};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use uuid::Uuid;
@@ -316,19 +316,30 @@ impl Core {
         changed.map(|()| ip).ok_or_else(|| given_back(port.id))
     }
 
-    /// A restarted container with `--ip` asks for an address whose port waits to be removed: it gets that port back. Where a start waits for its
-    /// port to be ACTIVE it waits for the removal and gets a new one, since the old one may still be ACTIVE for the link that is gone.
+    /// A restarted container with `--ip` asks for an address whose port waits to be removed: it gets that port back, unless Neutron may have
+    /// removed it by now, or it was made ahead and is no container's. Where a start waits for its port to be ACTIVE it gets a new one as well,
+    /// since the old one may still be ACTIVE for the link that is gone. For a new one the removal has to be done, or is tried once more.
     async fn take_back(&self, subnet: &Subnet, ip: IpAddr) -> Result<bool, Error> {
+        let mut tried = None;
         loop {
             let settled = self.backlog.notified();
             let claimed = {
                 let mut state = self.state();
                 let Some((task, port)) = state.retiring(subnet.pool, ip).map(|(task, port)| (task, port.clone())) else { return Ok(false) };
-                if self.settings.vif_plugging_is_fatal && state.retries.contains_key(&task) {
-                    return Ok(false);
+                let is_as_it_was = !self.settings.vif_plugging_is_fatal && !state.going.contains(&port.id) && !port.pooled;
+                if !is_as_it_was && let Some(retry) = state.retries.get_mut(&task) {
+                    match tried {
+                        None => {
+                            tried = Some(retry.attempts);
+                            retry.due = Instant::now();
+                            self.backlog.notify_waiters();
+                        }
+                        Some(before) if before < retry.attempts => return Ok(false),
+                        Some(_) => {}
+                    }
                 }
                 // False when its removal is under way and cannot be called off any more.
-                (!self.settings.vif_plugging_is_fatal && state.busy.insert(port.id)).then_some((task, port))
+                (is_as_it_was && state.busy.insert(port.id)).then_some((task, port))
             };
             let Some((task, mut port)) = claimed else {
                 settled.await;

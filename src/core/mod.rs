@@ -150,6 +150,8 @@ impl Core {
             }
         }
         drop(records);
+        // How far an earlier life of the daemon got is not written down.
+        state.going = state.tasks.values().filter_map(|task| task.work.removed_port()).collect();
         let port_pool = PortPool::of(&state);
         let next_task = state.tasks.keys().next_back().map_or(1, |last| last + 1);
         Self {

@@ -41,6 +41,8 @@ pub(super) struct State {
     pub under_way: HashSet<u64>,
     /// Tasks that failed: how often, and when to try again.
     pub retries: HashMap<u64, Retry>,
+    /// Ports whose removal Neutron may have carried out, whatever it answered.
+    pub going: HashSet<Uuid>,
     /// When the last endpoint was made.
     pub started: Option<Instant>,
 }
@@ -90,8 +92,10 @@ impl State {
                 self.tasks.insert(task.id, task);
             }
             Entry::NoTask(id) => {
-                self.tasks.remove(&id);
                 self.retries.remove(&id);
+                if let Some(port) = self.tasks.remove(&id).and_then(|task| task.work.removed_port()) {
+                    self.going.remove(&port);
+                }
             }
         }
     }

@@ -46,7 +46,7 @@ impl Core {
             Work::UnplugPort(_) => Ok(()),
             Work::RetirePort(port) if port.existing => self.give_port_back(port).await,
             Work::RetirePort(port) => {
-                gone(self.neutron.delete::<openstack::Port>(port.id).await)?;
+                self.delete_port(port.id).await?;
                 if port.exposing { self.remove_exposing_groups(port.id).await } else { Ok(()) }
             }
             Work::TagNetwork(network) => unless_gone(self.tag(network).await),
@@ -59,6 +59,16 @@ impl Core {
             }
             Work::MarkPool(_) => Ok(()),
         }
+    }
+
+    /// Notes from when on the port may be gone, so that nobody gets it back.
+    async fn delete_port(&self, port: Uuid) -> Result<(), Error> {
+        let first_try = self.state().going.insert(port);
+        let outcome = gone(self.neutron.delete::<openstack::Port>(port).await);
+        if first_try && matches!(&outcome, Err(Error::Cloud(error)) if !error.leaves_open()) {
+            self.state().going.remove(&port);
+        }
+        outcome
     }
 
     async fn dress(&self, port: Uuid, endpoint: &DockerId) -> Result<(), Error> {
@@ -85,6 +95,9 @@ impl Core {
             Ok(_) => self.neutron.set_tags::<openstack::Port>(port, &tags).await,
             Err(error) => Err(error),
         };
+        if tagged.as_ref().is_err_and(openstack::Error::is_not_found) {
+            tracing::warn!(%port, %endpoint, "Neutron has no more the port of a container, which is cut off; start the container again");
+        }
         gone(tagged)
     }
 

@@ -54,6 +54,10 @@ pub enum Trouble {
     Answer(u16, &'static str),
     /// It is done, and the answer comes when [`Cloud::mend`] is called.
     Late,
+    /// It is done, and answered, when [`Cloud::mend`] is called.
+    OnHold,
+    /// It is done, and a gateway answers that it has heard nothing.
+    Lost,
 }
 
 /// Requests of this method whose path has this part get into trouble.
@@ -84,11 +88,14 @@ async fn serve(State(mut front): State<Front>, request: Request) -> Response {
     let trouble = front.trouble.lock().unwrap().iter().find(ambushed).map(|ambush| ambush.trouble.clone());
     match trouble {
         None => front.answer(request).await,
-        Some(Trouble::Answer(status, body)) => {
-            let mut answer = Response::new(axum::body::Body::from(body));
-            *answer.status_mut() = status.try_into().unwrap();
-            answer.headers_mut().insert("x-openstack-request-id", "req-4711".try_into().unwrap());
-            answer
+        Some(Trouble::Answer(status, body)) => instead(status, body),
+        Some(Trouble::OnHold) => {
+            mended.changed().await.unwrap();
+            front.answer(request).await
+        }
+        Some(Trouble::Lost) => {
+            front.answer(request).await;
+            instead(504, "")
         }
         Some(Trouble::Late) => {
             let answer = front.answer(request).await;
@@ -97,6 +104,13 @@ async fn serve(State(mut front): State<Front>, request: Request) -> Response {
             answer
         }
     }
+}
+
+fn instead(status: u16, body: &'static str) -> Response {
+    let mut answer = Response::new(axum::body::Body::from(body));
+    *answer.status_mut() = status.try_into().unwrap();
+    answer.headers_mut().insert("x-openstack-request-id", "req-4711".try_into().unwrap());
+    answer
 }
 
 impl Front {

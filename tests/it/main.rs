@@ -36,6 +36,7 @@ mod package;
 mod plugging;
 mod port_options;
 mod port_pool;
+mod restart;
 mod script;
 mod socket_activation;
 mod sriov;

@@ -141,6 +141,14 @@ impl Work {
         }
     }
 
+    /// The port that Neutron has no more when it is done.
+    pub fn removed_port(&self) -> Option<Uuid> {
+        match self {
+            Self::RetirePort(port) if !port.existing => Some(port.id),
+            _ => None,
+        }
+    }
+
     /// What it does, for a log line.
     pub fn describe(&self) -> String {
         match self {
