@@ -3,7 +3,6 @@
 use std::{collections::BTreeSet, net::IpAddr, sync::PoisonError};
 
 use serde_json::{Value, json};
-use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
 use super::{
@@ -138,11 +137,15 @@ impl Core {
             let state = self.state();
             state.pools.values().filter(|pool| pool.network.as_ref() == Some(network)).map(|pool| pool.id).collect()
         };
-        let _releases = self.turns_of_pools(pools).await;
+        let _releases = self.turns.take_all("pool", pools).await;
+        // Whatever else writes a port down comes before, or finds none.
+        let ports = self.state().every_port().filter(|port| port.network == *network).map(|port| port.id).collect();
+        let _ports = self.turns.take_all("port", ports).await;
         let entries = {
             let mut state = self.state();
             let Some(network) = state.networks.get(network).cloned() else { return false };
             state.tagged.remove(&network.neutron);
+            self.port_pool.forget(&network.id);
             let left = state.every_port().filter(|port| port.network == network.id).cloned();
             let mut entries: Vec<Entry> = left.flat_map(|port| self.retire(&state, port)).collect();
             let mut pools = Vec::new();
@@ -162,15 +165,6 @@ impl Core {
         };
         self.commit_at_any_rate(entries).await;
         true
-    }
-
-    /// The turns of several pools, in an order that is the same for all who take them.
-    async fn turns_of_pools(&self, pools: BTreeSet<Uuid>) -> Vec<OwnedMutexGuard<()>> {
-        let mut turns = Vec::new();
-        for pool in pools {
-            turns.push(self.turns.take(format!("pool {pool}")).await);
-        }
-        turns
     }
 
     /// The network of Neutron that the options name, themselves or by a subnet, and in `ranges` those of its subnets that are meant.
@@ -269,7 +263,7 @@ impl Core {
                 self.neutron.add_router_interface(router, subnet.id).await?;
             }
         }
-        let _turns = self.turns_of_pools(ranges.iter().map(|range| range.pool.id).collect()).await;
+        let turns = self.turns.take_all("pool", ranges.iter().map(|range| range.pool.id).collect()).await;
         let mut entries = vec![Entry::Network(network.clone()), self.promise(Work::TagNetwork(Box::new(network.clone())))];
         entries.extend(seeks.iter().copied().map(Entry::NoTask));
         for Range { pool, .. } in ranges {
@@ -285,6 +279,7 @@ impl Core {
         // The backlog has the promise from here on, and leaves a new network's tags to us for the moment.
         let busy = if network.joined { None } else { self.keep_busy(network.neutron) };
         self.commit(entries).await?;
+        drop(turns);
         self.port_pool.look();
         self.tag_made(network).await;
         drop(busy);

@@ -4,11 +4,12 @@
 //! object made and gives the same answer. Requests for different objects never wait for each other.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
+use uuid::Uuid;
 
 /// Hands out turns by the object's name.
 #[derive(Debug, Default)]
@@ -26,6 +27,15 @@ impl Turns {
             objects.entry(object).or_default().clone()
         };
         turn.lock_owned().await
+    }
+
+    /// The turns of several objects of a kind, in an order that is the same for all who take them.
+    pub async fn take_all(&self, kind: &str, ids: BTreeSet<Uuid>) -> Vec<OwnedMutexGuard<()>> {
+        let mut turns = Vec::new();
+        for id in ids {
+            turns.push(self.take(format!("{kind} {id}")).await);
+        }
+        turns
     }
 }
 
