@@ -296,7 +296,7 @@ def first_network():
         printed = on(HOSTS[bool("uuid=ID" in known)], "sh", "-c", line)
         if addresses := re.findall(r"inet (10\.0\.0\.\d+)/24", printed):
             known["ADDRESS_OF_C1"] = addresses[0]
-    assert "0% packet loss" in printed and "100% packet loss" not in printed, printed
+    assert "3 packets transmitted" in printed and "100% packet loss" not in printed, printed
     for host, container in zip(HOSTS, ("c1", "c2")):
         docker(host, "rm", "--force", container)
     for host in reversed(HOSTS):
