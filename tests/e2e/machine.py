@@ -44,6 +44,7 @@ class Machine:
     def __init__(self, name, engine=None):
         self.name = name
         self.serve = self.SERVE
+        self.socket = SOCKET
         self.daemon = None
         self.log = pathlib.Path(f"/var/tmp/kuryr-node.{name}/kuryr.log")
         self.environment = dict(os.environ)
@@ -120,7 +121,7 @@ class Machine:
 
     def answers(self):
         check(self.daemon.poll() is None, f"kuryr ended with {self.daemon.returncode}: {self.log.read_text()[-2000:]}")
-        script = f"import socket; s = socket.socket(socket.AF_UNIX); s.settimeout(2); s.connect('{SOCKET}')"
+        script = f"import socket; s = socket.socket(socket.AF_UNIX); s.settimeout(2); s.connect('{self.socket}')"
         try:
             self.run("python3", "-c", script)
             return True

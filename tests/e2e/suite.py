@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""kuryr beside a real dockerd: one function for each promise, here, in daemon.py, engines.py and outages.py. See --help."""
+"""kuryr beside a real dockerd: one function for each promise, here, in daemon.py, engines.py, outages.py and tls.py. See --help."""
 
 import argparse
 import os
@@ -12,6 +12,7 @@ import daemon
 import engines
 import outages
 import places
+import tls
 from machine import V4, V6, Machine, check
 
 # What goes wrong once in many times; the way of a single one is in other tests.
@@ -295,7 +296,7 @@ def arguments():
 
 
 def chosen(given, machine):
-    tests = {name: test for name, test in {**globals(), **vars(daemon), **vars(engines), **vars(outages)}.items() if name.startswith("test_")}
+    tests = {name: test for name, test in {**globals(), **vars(daemon), **vars(engines), **vars(outages), **vars(tls)}.items() if name.startswith("test_")}
     for name, test in tests.items():
         if any(word in name for word in given.words or [""]):
             since = getattr(test, "since", (0,))

@@ -60,7 +60,7 @@ fn missing(cell: &str) -> Vec<String> {
         };
         let there = match (suite, name.split_once('.')) {
             ("conformance", Some((file, case))) => python_has(&format!("tests/conformance/cases/{file}.py"), &format!("case_{case}")),
-            ("e2e", None) if first == "e2e" => ["suite", "daemon", "engines", "outages"]
+            ("e2e", None) if first == "e2e" => ["suite", "daemon", "engines", "outages", "tls"]
                 .iter()
                 .any(|file| python_has(&format!("tests/e2e/{file}.py"), &format!("test_{name}"))),
             _ => true,
