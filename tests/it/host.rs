@@ -58,6 +58,8 @@ pub enum Trouble {
     OnHold,
     /// It is done, and a gateway answers that it has heard nothing.
     Lost,
+    /// In the answer the first text stands as the second: another Neutron says it so.
+    Reworded(&'static str, &'static str),
 }
 
 /// Requests of this method whose path has this part get into trouble.
@@ -89,6 +91,12 @@ async fn serve(State(mut front): State<Front>, request: Request) -> Response {
     match trouble {
         None => front.answer(request).await,
         Some(Trouble::Answer(status, body)) => instead(status, body),
+        Some(Trouble::Reworded(text, other)) => {
+            let (mut head, body) = front.answer(request).await.into_parts();
+            let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+            head.headers.remove("content-length");
+            Response::from_parts(head, String::from_utf8_lossy(&body).replace(text, other).into())
+        }
         Some(Trouble::OnHold) => {
             mended.changed().await.unwrap();
             front.answer(request).await

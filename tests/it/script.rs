@@ -14,6 +14,8 @@ use kuryr::{
 };
 use uuid::Uuid;
 
+use crate::host::{Cloud, Trouble, core_settings, id};
+
 const TAP: &str = "tap07791891-0e";
 
 fn vif(vif_type: &str) -> Vif {
@@ -136,4 +138,23 @@ fn calicos_tap_is_left_unplugged_unless_there_is_a_script() {
     assert!(!tap());
     let with = settings(directory.path(), "tap", "#!/bin/sh\nexit 7\n");
     assert!(binding::bind(&vif("tap"), &with).unwrap_err().to_string().contains("exit status: 7"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plugs_the_port_of_a_container_and_unplugs_it_as_that_containers() {
+    let cloud = Cloud::start().await;
+    cloud.trouble("POST", "/ports", Trouble::Reworded(r#""binding:vif_type":"bridge""#, r#""binding:vif_type":"midonet""#));
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let script = format!("#!/bin/sh\necho $* >>{}\n", log.display());
+    let binding = settings(directory.path(), "midonet", &script);
+    let host = cloud.host_with("one", cloud.client(), kuryr::core::Settings { binding, ..core_settings() });
+    let pools = host.network(&id('a'), &["10.0.0.0/24"]).await;
+    let address = host.run(&id('a'), &id('b'), &pools[0]).await;
+    let port = cloud.ports().await.remove(0);
+    host.remove_container(&id('a'), &id('b'), &pools[0], address).await;
+    let (tap, network, details) = (&format!("tap{}", port.id)[..14], port.network_id, "\"{'connectivity': 'l2', 'port_filter': True}\"");
+    let whose = format!("{} {tap} {} {}", port.id, id('b'), port.mac_address);
+    let told = format!("bind {whose} {network} {} {details}\nunbind {whose} {details} {network}\n", port.project_id);
+    assert_eq!(fs::read_to_string(&log).unwrap(), told);
 }
