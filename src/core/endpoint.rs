@@ -42,9 +42,10 @@ impl Core {
         self.check_vnic_type(&port)?;
         let port = self.prepare(port, &request, &choice.fields).await?;
         if let Some(mac) = request.mac.filter(|mac| *mac != port.mac) {
-            self.change_mac(port.id, network.neutron, mac).await?;
+            self.change_mac(&port, mac).await?;
         }
-        if self.settings.vif_plugging_is_fatal && port.existing && port.endpoint.is_none() {
+        let had_a_link = port.existing || port.changed.contains_key("security_groups");
+        if self.settings.vif_plugging_is_fatal && had_a_link && port.endpoint.is_none() {
             self.await_left(port.id).await?;
         }
         let mut claimed = None;
@@ -255,7 +256,9 @@ impl Core {
     }
 
     /// Neutron changes the MAC only of a port that is not bound, so the binding is taken off and put back with the new MAC.
-    async fn change_mac(&self, port: Uuid, network: Uuid, mac: MacAddr) -> Result<(), Error> {
+    async fn change_mac(&self, port: &Port, mac: MacAddr) -> Result<(), Error> {
+        self.take_link_off(port).await?;
+        let (port, network) = (port.id, port.neutron_network);
         self.neutron.update::<openstack::Port>(port, &json!({"binding:host_id": ""})).await?;
         let host = &self.settings.host;
         let changed = self.neutron.update::<openstack::Port>(port, &json!({"mac_address": mac, "binding:host_id": host})).await;
@@ -272,7 +275,6 @@ impl Core {
         self.change_port(port, |_, mut port| {
             match bound {
                 Some(bound) => {
-                    port.ready = false;
                     port.mac = bound.mac_address;
                     port.vif_type = bound.vif_type.unwrap_or_default();
                     port.vif_details = bound.vif_details.into();

@@ -168,7 +168,8 @@ impl Core {
     }
 
     /// Writes into Neutron what an endpoint needs of its port before the link is made: host, owner, device and MAC of a port that was there
-    /// before, and `options` of any. Nothing is written that is so already.
+    /// before, and `options` of any. Nothing is written that is so already. A port made ahead has its link, which goes before other groups are
+    /// written.
     pub(super) async fn prepare(&self, mut port: Port, request: &EndpointRequest, options: &Map<String, Value>) -> Result<Port, Error> {
         if (!port.existing && options.is_empty() && port.changed.is_empty()) || port.is_on_trunk() {
             return Ok(port);
@@ -182,6 +183,9 @@ impl Core {
             if body.contains_key("mac_address") && !found.host_id.is_empty() {
                 // Neutron changes the MAC only of a port that is not bound.
                 body = Map::from_iter([("binding:host_id".to_owned(), json!(""))]);
+            }
+            if body.contains_key("security_groups") {
+                self.take_link_off(&port).await?;
             }
             for field in body.keys().filter(|field| !matches!(field.as_str(), "binding:host_id" | "device_owner")) {
                 port.changed.entry(field.clone()).or_insert_with(|| field_of(&found, field));

@@ -8,20 +8,23 @@ use std::{
 
 use kuryr::{
     controller::datapath::Datapath,
-    core::{PoolSettings, Settings, request::DockerId},
+    core::{
+        PoolSettings, Settings,
+        request::{DockerId, EndpointRequest},
+    },
     netlink::Socket,
-    openstack::Port,
+    openstack::{Port, SecurityGroup},
 };
 use serde_json::json;
 
-use crate::host::{Cloud, Host, Plan, Trouble, core_settings, endpoint, id, now, taps};
+use crate::host::{Cloud, Host, Plan, Trouble, core_settings, endpoint, id, now, options, taps};
 
 fn pooling(pool: PoolSettings) -> Settings {
     Settings { vif_plugging_is_fatal: true, vif_plugging_timeout: Duration::from_secs(60), port_pool: pool, ..core_settings() }
 }
 
 /// A cloud whose agent wires ports, and a host that makes so many ahead on each network.
-async fn warm_host(min: usize) -> (Cloud, Host, Datapath) {
+pub async fn warm_host(min: usize) -> (Cloud, Host, Datapath) {
     let cloud = Cloud::start().await;
     let datapath = cloud.controller.start_datapath().unwrap();
     let host = host_on(&cloud, PoolSettings { min, ..PoolSettings::default() });
@@ -138,10 +141,46 @@ async fn a_mac_of_the_users_choice_gets_a_link_with_it() {
     host.core.pool_settled(1).await;
     let address = host.address(&pools[0], None).await.unwrap();
     let mac = "02:00:00:00:00:77".parse().unwrap();
-    let request = kuryr::core::request::EndpointRequest { mac: Some(mac), ..endpoint(&id('a'), &id('b'), Some(address), None) };
+    let request = EndpointRequest { mac: Some(mac), ..endpoint(&id('a'), &id('b'), Some(address), None) };
     host.core.create_endpoint(request).await.unwrap();
     let attachment = host.join(&id('a'), &id('b')).await.unwrap();
     assert_eq!(Socket::open().unwrap().link(&attachment.interface).unwrap().unwrap().mac, Some(mac));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_of_an_endpoint_s_own_get_a_link_anew_that_is_waited_for() {
+    let (cloud, host, datapath) = warm_host(1).await;
+    let web: SecurityGroup = cloud.neutron.create(&json!({"name": "web"})).await.unwrap();
+    let pools = host.network(&id('a'), &["10.0.0.0/24"]).await;
+    host.core.pool_settled(1).await;
+    host.core.backlog_settled().await;
+    let (ahead, before) = (cloud.ports().await.remove(0), links());
+    let options = options(&[("neutron.port.security_groups", "web")]);
+    let with_groups =
+        |container, address| EndpointRequest { options: options.clone(), ..endpoint(&id('a'), &id(container), Some(address), None) };
+    let address = host.address(&pools[0], None).await.unwrap();
+    // While Neutron does not have the groups yet there is no link.
+    cloud.trouble("PUT", "/ports/", Trouble::Answer(503, "later"));
+    host.core.create_endpoint(with_groups('b', address)).await.unwrap_err();
+    assert!(links().is_disjoint(&before), "the link is there with the groups of the network");
+    cloud.mend();
+    host.core.create_endpoint(with_groups('b', address)).await.unwrap();
+    let attachment = host.join(&id('a'), &id('b')).await.unwrap();
+    assert!(links().iter().any(|(name, _)| *name == attachment.interface));
+    let used = cloud.neutron.show::<Port>(ahead.id).await.unwrap();
+    assert_eq!((used.security_groups, used.status.as_str()), (vec![web.id], "ACTIVE"));
+
+    // ACTIVE must not mean the link of before, which without an agent nobody sees go.
+    host.core.pool_settled(1).await;
+    tokio::task::block_in_place(|| drop(datapath));
+    host.stop().await;
+    let pool = PoolSettings { min: 1, ..PoolSettings::default() };
+    let settings = Settings { vif_plugging_timeout: Duration::from_millis(800), ..pooling(pool) };
+    let host = cloud.host_with("one", cloud.client(), settings);
+    host.core.pool_settled(1).await;
+    let address = host.address(&pools[0], None).await.unwrap();
+    let error = host.core.create_endpoint(with_groups('c', address)).await.unwrap_err().to_string();
+    assert!(error.contains("before the container had its interface"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,9 @@
 //! Where ports come from: made ahead of use, or by one call to the cloud when none is there.
 //!
 //! A port made ahead (`pooled` in its record) is bound to this host, its link is plugged, and Neutron has reported it ACTIVE (`ready`) before it
-//! is handed out, which then costs no call to the cloud and makes no link. It has the plain MAC and the groups of its network; whoever
-//! wants others gets a port of their own.
+//! is handed out, which then costs no call to the cloud and makes no link. It has the plain MAC and the groups of its network. An engine tells
+//! that it wants others only when it has the address, so that the port is that endpoint's all the same: its link goes, the port is changed, and
+//! its link is made and waited for as that of a port that was not made ahead.
 //!
 //! A network is worth as many ports ahead as containers were started on it within `idle_time`: none before the first start, more while
 //! starts are frequent, none again when it is idle.

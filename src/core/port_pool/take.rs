@@ -49,6 +49,17 @@ impl Core {
         outcome
     }
 
+    /// Takes the link of a port made ahead away, when its endpoint wants the port otherwise: it is made anew, and waited for as on a cold start.
+    pub(in super::super) async fn take_link_off(&self, port: &Port) -> Result<(), Error> {
+        if !port.ready {
+            return Ok(());
+        }
+        self.unplug(port).await?;
+        // Only then, so that a call that the engine repeats takes it away if this one did not come to that.
+        self.change_port(port.id, |_, now| Ok(vec![Entry::Port(Port { ready: false, ..now })])).await?;
+        Ok(())
+    }
+
     /// Whether the link of a port made ahead is there as it was made.
     pub(in super::super) async fn is_plugged(&self, port: &Port) -> Result<bool, Error> {
         let vif = port.vif(&self.settings.host);
