@@ -54,6 +54,13 @@ const PORT_TAG: &str = "id";
 const TAG: usize = 60;
 
 impl PortChoice {
+    /// Writes the fields into the body of a port that is to be made.
+    pub(super) fn write_into(&self, body: &mut Value) {
+        for (field, value) in &self.fields {
+            body[field] = value.clone();
+        }
+    }
+
     /// The tags that tell a network's choice to a host that has lost its journal. Of a name that is too long for a tag there is none.
     pub(super) fn tags(&self, network: &DockerId) -> Vec<String> {
         let text = |value: &Value| value.as_str().map(str::to_owned);

@@ -91,12 +91,14 @@ impl Core {
             Some(ip) => json!({"subnet_id": subnet.id, "ip_address": ip}),
             None => json!({"subnet_id": subnet.id}),
         };
-        let body = json!({
+        let mut body = json!({
             "name": naming::RESERVED_PORT,
             "admin_state_up": true,
             "network_id": network.neutron,
             "fixed_ips": [fixed_ip],
         });
+        // The node uses it as one that was there before, and so leaves these as they are.
+        network.ports.write_into(&mut body);
         let made = self.neutron.create::<openstack::Port>(&body).await?;
         let ip = made.fixed_ips.iter().find(|fixed| fixed.subnet_id == subnet.id).map(|fixed| fixed.ip_address);
         ip.map(|ip| with_prefix(ip, subnet.cidr))

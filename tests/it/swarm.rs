@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use kuryr::openstack::{Network, Port, SubnetPool};
+use kuryr::openstack::{Network, Port, SecurityGroup, SubnetPool};
 use serde_json::{Value, json};
 
 use crate::host::{Cloud, Host, Plugin, id, taps};
@@ -144,6 +144,22 @@ async fn nodes_use_the_network_and_the_addresses_of_their_manager() {
         tokio::task::yield_now().await;
     }
     assert_eq!((cloud.objects().await, taps()), (before, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ports_of_tasks_are_as_the_options_of_their_network_say() {
+    let cloud = Cloud::start().await;
+    let one = cloud.host("one");
+    let manager = plugin(&one);
+    let (local, global) = spaces(&manager).await;
+    let web: SecurityGroup = cloud.neutron.create(&json!({"name": "web"})).await.unwrap();
+    let (pool, options) = allocate(&manager, &global, &json!({"neutron.port.security_groups": "web"}), "").await;
+    let task = take(&manager, &pool, "").await.unwrap();
+    let reserved: Vec<Port> = cloud.neutron.list(&[("name", "kuryr-swarm-port")]).await.unwrap();
+    assert_eq!(reserved[0].security_groups, [web.id]);
+    let pool = join_network(&manager, &local, &options).await;
+    run(&manager, &pool, &task, 'a').await;
+    assert_eq!(cloud.neutron.show::<Port>(reserved[0].id).await.unwrap().security_groups, [web.id]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -67,9 +67,7 @@ impl Core {
             "device_owner": naming::DEVICE_OWNER,
             "binding:host_id": self.settings.host,
         });
-        for (field, value) in &network.ports.fields {
-            body[field] = value.clone();
-        }
+        network.ports.write_into(&mut body);
         if let Some(mac) = wanted.mac {
             body["mac_address"] = json!(mac);
         }
