@@ -89,8 +89,9 @@ impl Core {
         if found.network_id != network.neutron {
             return Err(Error::Invalid(format!("port {named} is on network {}, not on {}", found.network_id, network.neutron)));
         }
-        if !found.fixed_ips.is_empty() {
-            let options: Vec<String> = found.fixed_ips.iter().map(|fixed| option_for(fixed.ip_address)).collect();
+        let own: Vec<_> = found.fixed_ips.iter().filter(|fixed| !network.is_beside(fixed, found.mac_address)).collect();
+        if !own.is_empty() {
+            let options: Vec<String> = own.iter().map(|fixed| option_for(fixed.ip_address)).collect();
             let has: Vec<String> = granted.addresses.iter().map(|address| address.ip.to_string()).collect();
             return Err(Error::Invalid(format!(
                 "port {named} has other addresses than {}, which the engine has taken before it told of the port; add {}",

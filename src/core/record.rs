@@ -97,6 +97,14 @@ pub struct Network {
     pub pool: PoolLimits,
 }
 
+impl Network {
+    /// Whether a port has an address only because Neutron gives each port one in every subnet where hosts make theirs out of their MACs, those
+    /// included that the Docker network has not.
+    pub fn is_beside(&self, fixed: &openstack::FixedIp, mac: MacAddr) -> bool {
+        mac.makes(fixed.ip_address) && self.subnets.iter().all(|subnet| subnet.id != fixed.subnet_id)
+    }
+}
+
 /// A subnet of a [`Network`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subnet {

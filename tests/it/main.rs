@@ -37,6 +37,7 @@ mod plugging;
 mod port_options;
 mod port_pool;
 mod restart;
+mod port_pool_theirs;
 mod script;
 mod socket_activation;
 mod sriov;

@@ -293,7 +293,7 @@ impl Core {
                 },
             };
             match now_there {
-                Some(found) if is_as_made(&port, &found) => self.see_to(network, port, &found).await?,
+                Some(found) if is_as_made(network, &port, &found) => self.see_to(network, port, &found).await?,
                 other => self.part_with(port, other).await?,
             }
         }
@@ -356,8 +356,8 @@ fn seconds_since(then: i64) -> u64 {
 }
 
 /// Whether Neutron has of a pooled port what it had when it was made.
-fn is_as_made(port: &Port, found: &openstack::Port) -> bool {
-    let addresses = port.addresses.len() == found.fixed_ips.len()
+fn is_as_made(network: &Network, port: &Port, found: &openstack::Port) -> bool {
+    let addresses = port.addresses.len() == found.fixed_ips.iter().filter(|fixed| !network.is_beside(fixed, found.mac_address)).count()
         && port.addresses.iter().all(|own| found.fixed_ips.iter().any(|fixed| fixed.ip_address == own.ip && fixed.subnet_id == own.subnet));
     let groups = port.groups.len() == found.security_groups.len() && port.groups.iter().all(|group| found.security_groups.contains(group));
     let pairs = found.extra.get("allowed_address_pairs").and_then(Value::as_array).is_none_or(Vec::is_empty);
