@@ -54,3 +54,20 @@ async fn a_named_port_may_have_an_address_that_neutron_adds_by_itself() {
     host.remove_container(&id('a'), &id('b'), &pools[0], address).await;
     assert_eq!(cloud.neutron.show::<Port>(named.id).await.unwrap().fixed_ips, named.fixed_ips);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_few_addresses_of_a_large_subnet_are_not_used_up() {
+    let (cloud, host, _datapath) = warm_host(16).await;
+    let theirs: Network = cloud.neutron.create(&json!({"name": "theirs"})).await.unwrap();
+    let few = json!({"enable_dhcp": false, "allocation_pools": [
+        {"start": "10.0.1.1", "end": "10.0.1.10"}, {"start": "10.0.2.1", "end": "10.0.2.10"}]});
+    subnet(&cloud, &theirs, "10.0.0.0/16", few).await;
+    // What is used beside those leaves as many of them.
+    let beside = json!({"network_id": theirs.id, "fixed_ips": [{"ip_address": "10.0.3.1"}]});
+    let _: Port = cloud.neutron.create(&beside).await.unwrap();
+    let uuid = theirs.id.to_string();
+    let plan = Plan { ranges: &["10.0.0.0/16"], options: &[("neutron.net.uuid", &uuid)], ..Plan::default() };
+    host.create(&id('a'), &plan).await.unwrap();
+    // A fifth of 20 addresses.
+    host.core.pool_settled(4).await;
+}

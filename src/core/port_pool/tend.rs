@@ -10,19 +10,19 @@ use super::super::{
     Core, Error,
     adopt::endpoint_in,
     naming, now,
-    record::{AddressState, Entry, Network, Port, Subnet, Work},
+    record::{AddressState, Entry, Network, Port, Work},
     request::DockerId,
     state::State,
 };
-use crate::openstack::{self, Urgency, as_urgent};
+use crate::openstack::{self, AllocationPool, Urgency, as_urgent};
 
 /// How soon Neutron is asked whether new ports are ACTIVE, and how far apart at the most.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
 const LAST_LOOK: Duration = Duration::from_secs(2);
 /// How often networks are looked at without a reason.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// Subnets of more addresses than this have room for any pool.
-const LARGE: u32 = 4096;
+/// Subnets on which Neutron chooses from more addresses than this have room for any pool.
+const LARGE: u128 = 4096;
 /// How long the number of addresses that are in use on a subnet is believed.
 const ROOM_AGE: Duration = Duration::from_secs(60);
 
@@ -209,7 +209,7 @@ impl Core {
         }
     }
 
-    /// How many ports may be held ahead on the network, of which `held` are there: a share of what is free on its smallest subnet.
+    /// How many ports may be held ahead on the network, of which `held` are there: a share of what is free on the subnet that has the least.
     async fn room(&self, network: &Network, held: usize) -> Result<usize, Error> {
         let known = self.port_pool.lines().get(&network.id).and_then(|line| line.room);
         if let Some((room, seen)) = known
@@ -219,17 +219,27 @@ impl Core {
         }
         let mut room = usize::MAX;
         for subnet in network.pooled_families() {
-            let Some(size) = small_size(subnet) else { continue };
-            let id = format!("subnet_id={}", subnet.id);
-            let query = [("fixed_ips", id.as_str()), ("fields", "id"), ("fields", "mac_address")];
-            let used = self.neutron.list::<openstack::Port>(&query).await?.len();
-            let free = size.saturating_sub(used) + held;
-            room = room.min(free * self.settings.port_pool.share / 100);
+            if let Some(free) = self.free_addresses(subnet.id).await? {
+                room = room.min((free + held) * self.settings.port_pool.share / 100);
+            }
         }
         if let Some(line) = self.port_pool.lines().get_mut(&network.id) {
             line.room = Some((room, std::time::Instant::now()));
         }
         Ok(room)
+    }
+
+    /// How many addresses Neutron still has to choose from on a subnet, if they are few enough to be counted. An operator may change which.
+    async fn free_addresses(&self, subnet: Uuid) -> Result<Option<usize>, Error> {
+        let pools = self.neutron.show::<openstack::Subnet>(subnet).await?.allocation_pools;
+        let size = pools.iter().map(AllocationPool::size).fold(0, u128::saturating_add);
+        let Some(size) = usize::try_from(size).ok().filter(|_| size <= LARGE) else { return Ok(None) };
+        let id = format!("subnet_id={subnet}");
+        let query = [("fixed_ips", id.as_str()), ("fields", "id"), ("fields", "mac_address"), ("fields", "fixed_ips")];
+        let ports = self.neutron.list::<openstack::Port>(&query).await?;
+        let on_it = ports.iter().flat_map(|port| &port.fixed_ips).filter(|fixed| fixed.subnet_id == subnet);
+        let used = on_it.filter(|fixed| pools.iter().any(|pool| pool.contains(fixed.ip_address))).count();
+        Ok(Some(size.saturating_sub(used)))
     }
 
     /// Whether nobody else can have come to a pooled port: it was made in this life of the daemon, or Neutron has told since that it is as it was.
@@ -363,11 +373,4 @@ fn is_as_made(network: &Network, port: &Port, found: &openstack::Port) -> bool {
     let pairs = found.extra.get("allowed_address_pairs").and_then(Value::as_array).is_none_or(Vec::is_empty);
     let unused = found.name == naming::POOLED_NAME && found.device_owner == naming::DEVICE_OWNER && found.device_id.is_empty();
     unused && addresses && groups && pairs && found.mac_address == port.mac && found.tags.is_empty()
-}
-
-/// How many hosts a subnet has, if they are few enough to be counted.
-fn small_size(subnet: &Subnet) -> Option<usize> {
-    let bits = u32::from(subnet.cidr.max_prefix_len() - subnet.cidr.prefix_len());
-    let size = 2u32.checked_pow(bits).filter(|size| *size <= LARGE)?;
-    usize::try_from(size.saturating_sub(3)).ok()
 }

@@ -17,6 +17,23 @@ pub struct AllocationPool {
     pub end: IpAddr,
 }
 
+impl AllocationPool {
+    /// How many addresses it has.
+    pub fn size(&self) -> u128 {
+        let between = match (self.start, self.end) {
+            (IpAddr::V4(start), IpAddr::V4(end)) => u128::from(end.to_bits()).checked_sub(start.to_bits().into()),
+            (IpAddr::V6(start), IpAddr::V6(end)) => end.to_bits().checked_sub(start.to_bits()),
+            _ => None,
+        };
+        between.map_or(0, |between| between.saturating_add(1))
+    }
+
+    /// Whether it has an address.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        (self.start..=self.end).contains(&ip)
+    }
+}
+
 /// A route that hosts on a subnet should have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostRoute {
@@ -131,5 +148,21 @@ fn prefixlen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error>
         None => Ok(0),
         Some(Form::Number(number)) => Ok(number),
         Some(Form::Text(text)) => text.parse().map_err(|_| D::Error::custom(format!("'{text}' is no prefix length"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_allocation_pool_has_both_its_ends() {
+        let pool = |start: &str, end: &str| AllocationPool { start: start.parse().unwrap(), end: end.parse().unwrap() };
+        let few = pool("10.0.0.9", "10.0.0.10");
+        let has = |ip: &str| few.contains(ip.parse().unwrap());
+        assert_eq!([has("10.0.0.8"), has("10.0.0.9"), has("10.0.0.10"), has("10.0.0.11"), has("::9")], [false, true, true, false, false]);
+        assert_eq!([few.size(), pool("10.0.0.9", "10.0.0.9").size(), pool("10.0.0.10", "10.0.0.9").size()], [2, 1, 0]);
+        assert_eq!([pool("0.0.0.0", "255.255.255.255").size(), pool("fd00::", "fd00::ffff:ffff:ffff:ffff").size()], [1 << 32, 1 << 64]);
+        assert_eq!(pool("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff").size(), u128::MAX);
     }
 }
