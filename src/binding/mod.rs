@@ -32,4 +32,4 @@ pub use host_end::{HostEnd, host_ends, remove_idle};
 pub use hw_veb::pci_interface;
 pub use names::{bridge_name, container_name, tap_name};
 pub use nested::{LinkIface, link_iface};
-pub use vif::{Driver, Settings, Vif, bind, is_plugged, label, needs_no_endpoint, unbind, unbind_many};
+pub use vif::{Driver, Settings, Vif, bind, is_idle, is_plugged, label, needs_no_endpoint, unbind, unbind_many};

@@ -205,6 +205,17 @@ pub fn is_plugged(vif: &Vif) -> Result<bool, Error> {
     Ok(host.is_some_and(|host| host.up) && container.is_some_and(|link| link.mac == Some(vif.mac)))
 }
 
+/// Whether the interface is still on this host under the name that only kuryr gives it, so that no container has it. Of a virtual function, which
+/// bears its own name there, nothing is said. Blocks for a moment.
+pub fn is_idle(vif: &Vif) -> Result<bool, Error> {
+    if matches!(vif.driver, Driver::HwVeb { .. }) {
+        return Ok(false);
+    }
+    let refused = |source| Error::Netlink { port: vif.port, source };
+    let link = Socket::open().map_err(refused)?.link(&container_name(vif.port)).map_err(refused)?;
+    Ok(link.is_some())
+}
+
 /// Writes the endpoint beside a port that was plugged before its endpoint was known. Blocks, as [`bind`] does.
 pub fn label(vif: &Vif, settings: &Settings) -> Result<(), Error> {
     match Plug::of(vif, settings) {

@@ -368,6 +368,8 @@ fn adopted_port(state: &State, network: &Network, port: &openstack::Port) -> Opt
     };
     let endpoint = endpoint_in(port);
     Some(Port {
+        // Nothing tells whether a container has come for it, so that one may have.
+        joined: endpoint.is_some(),
         addresses: port.fixed_ips.iter().filter_map(|fixed| address(fixed.ip_address, fixed.subnet_id)).collect(),
         endpoint,
         // If a group is there it is found by the port's id.

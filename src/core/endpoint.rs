@@ -56,6 +56,7 @@ impl Core {
             if let Some(other) = port.endpoint.as_ref().filter(|other| **other != request.endpoint) {
                 return Err(in_use(&network, &port, other));
             }
+            port.joined &= port.endpoint.is_some();
             port.endpoint = Some(request.endpoint.clone());
             claimed = Some(port.clone());
             Ok([Some(Entry::Port(port)), before].into_iter().flatten().collect())
@@ -90,12 +91,13 @@ impl Core {
         Ok(EndpointGrant { mac: (request.mac.is_none() && own_mac).then_some(port.mac) })
     }
 
-    /// NetworkDriver.Join: read from memory; waits for the port to be ACTIVE when the configuration asks for it.
+    /// NetworkDriver.Join: read from memory, and noted in the journal; waits for the port to be ACTIVE when the configuration asks for it.
     pub async fn join(&self, request: JoinRequest) -> Result<Attachment, Error> {
         let (network, endpoint) = (self.network(&request.network).await?, &request.endpoint);
         let port = self.known_port(&network, endpoint).await?.ok_or_else(|| {
             Error::Unknown(format!("endpoint {endpoint} of network {} is not known on this host; start the container again", network.id))
         })?;
+        self.note_join(&port).await?;
         self.promise_exposure(&port, request.exposed).await?;
         if self.settings.vif_plugging_is_fatal && !port.ready && port.becomes_active() {
             self.await_active(port.id).await?;
@@ -116,6 +118,18 @@ impl Core {
             gateway_v6: gateway(false),
             routes: subnets.iter().flat_map(|subnet| subnet.routes.iter().copied()).collect(),
         })
+    }
+
+    /// Keeps the collector from an endpoint that the engine has come for. A loss of power takes the note, and with it the interface.
+    async fn note_join(&self, port: &Port) -> Result<(), Error> {
+        if port.joined {
+            return Ok(());
+        }
+        let noted = self.change_port_for(Lasting::ProcessEnd, port.id, |_, now| match now.endpoint == port.endpoint {
+            true => Ok(vec![Entry::Port(Port { joined: true, ..now })]),
+            false => Err(given_back(port.id)),
+        });
+        noted.await?.ok_or_else(|| given_back(port.id))
     }
 
     /// NetworkDriver.Leave: nothing to do, the link is still in the sandbox.
@@ -145,7 +159,8 @@ impl Core {
             let known = state.port(&port).filter(|port| port.endpoint.as_ref() == Some(endpoint)).cloned();
             let Some(port) = known else { return };
             let mut entries = state.call_off_port(port.id);
-            let left = Port { endpoint: None, exposing: false, ready: false, driver: Driver::Veth, carrier: None, ..port.clone() };
+            let left =
+                Port { endpoint: None, joined: false, exposing: false, ready: false, driver: Driver::Veth, carrier: None, ..port.clone() };
             entries.push(Entry::Port(left));
             if port.exposing {
                 entries.push(self.promise(Work::Conceal(port.id)));

@@ -152,6 +152,9 @@ pub struct Port {
     pub mtu: u32,
     /// The endpoint it is bound to.
     pub endpoint: Option<DockerId>,
+    /// Whether the engine has come for that endpoint with Join. It has stored the endpoint by then, and so gives it back itself.
+    #[serde(default)]
+    pub joined: bool,
     /// What it asks for if it is not of the type `normal`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vnic: Option<Box<Vnic>>,
@@ -283,6 +286,7 @@ impl Port {
             project: found.project_id.clone(),
             mtu,
             endpoint: None,
+            joined: false,
             vnic: Vnic::of(found).map(Box::new),
             driver: Driver::Veth,
             carrier: None,

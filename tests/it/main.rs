@@ -14,6 +14,7 @@ mod daemon;
 mod datapath;
 mod existing_ports;
 mod expose;
+mod forgotten;
 mod host;
 mod identity_api;
 mod layers;

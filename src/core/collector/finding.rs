@@ -11,7 +11,7 @@ use super::{super::Error, GRACE};
 pub struct Finding {
     /// What it is.
     pub kind: Kind,
-    /// Its id in Neutron, of a Docker network the engine's, of a switch's port and a link the name.
+    /// Its id in Neutron, of a Docker network and an endpoint the engine's, of a switch's port and a link the name.
     pub id: String,
     /// Why nobody seems to need it.
     pub why: String,
@@ -29,6 +29,8 @@ pub struct Finding {
 pub enum Kind {
     /// A port whose address the engine asked for and did not use.
     Port,
+    /// An endpoint that no container came for.
+    Endpoint,
     /// An address pool that no network was made upon.
     Pool,
     /// A Docker network whose pools the engine has given back without deleting it.
@@ -53,8 +55,9 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Port,
+        Self::Endpoint,
         Self::Pool,
         Self::Network,
         Self::LostPort,
@@ -71,6 +74,7 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Port => "port",
+            Self::Endpoint => "endpoint",
             Self::Pool => "pool",
             Self::Network => "network",
             Self::LostPort => "lost_port",
@@ -87,6 +91,7 @@ impl Kind {
     fn why(self) -> &'static str {
         match self {
             Self::Port => "its address was asked for, and no endpoint came",
+            Self::Endpoint => "no container came for it, and its interface is still on this host",
             Self::Pool => "it was asked for, and no network came",
             Self::Network => "its address pools were given back, and it was not deleted",
             Self::LostPort => "it has this host's marks, and neither the journal nor a container nor a device knows it",

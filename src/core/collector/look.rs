@@ -19,7 +19,7 @@ use super::{
     finding::{Finding, Kind},
 };
 use crate::{
-    binding::{self, HostEnd},
+    binding::{self, HostEnd, Vif},
     openstack,
 };
 
@@ -58,6 +58,7 @@ impl Core {
             }
             Err(error) => look.troubles.push(error),
         }
+        look.note(self.unjoined(now).await);
         let sought = self.sought(now, &mut look.answered).await;
         look.note(sought);
         look.note(self.in_switch(now).await);
@@ -76,6 +77,26 @@ impl Core {
         let given_up = state.networks.values().filter_map(|network| Some((network, given_up(&state, network)?)));
         let networks = given_up.map(|(network, since)| Found::new(Kind::Network, &network.id, since, Deed::Network(network.id.clone())));
         ports.chain(pools).chain(networks).collect()
+    }
+
+    /// Endpoints that an engine made and died before it had stored them, so that it never names them again: the journal says that no Join came for
+    /// them, and their interfaces lie on this host, from one look to another after the engine's time.
+    async fn unjoined(&self, now: i64) -> Result<Vec<Found>, Error> {
+        let unjoined: Vec<(DockerId, Vif)> = {
+            let state = self.state();
+            let unjoined = state.every_port().filter(|port| !port.joined);
+            unjoined.filter_map(|port| Some((port.endpoint.clone()?, port.vif(&self.settings.host)))).collect()
+        };
+        let idle = on_blocking_thread("looking up links", move || -> Result<Vec<_>, binding::Error> {
+            let mut idle = Vec::new();
+            for (endpoint, vif) in unjoined {
+                if binding::is_idle(&vif)? {
+                    idle.push((endpoint.to_string(), Deed::Endpoint { port: vif.port, endpoint }));
+                }
+            }
+            Ok(idle)
+        });
+        Ok(self.seen_again(Kind::Endpoint, idle.await??.into_iter(), now))
     }
 
     /// What requests may have made whose answers were lost. It bears the name that we gave it, and nobody has tagged it as theirs since.

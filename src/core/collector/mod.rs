@@ -39,6 +39,8 @@ struct Found {
 enum Deed {
     /// Retire a port of the journal.
     Port(Uuid),
+    /// Retire the port of an endpoint.
+    Endpoint { port: Uuid, endpoint: DockerId },
     /// End a pool of the journal.
     Pool(Uuid),
     /// Delete a Docker network.
@@ -68,7 +70,7 @@ impl Deed {
             Self::SwitchPort(dead) => state.ports.contains_key(&dead.port),
             Self::Link(name) => state.ports.keys().any(|port| binding::tap_name(*port) == *name),
             // These are looked at again as they are removed.
-            Self::Promise(_) | Self::Port(_) | Self::Pool(_) | Self::Network(_) => false,
+            Self::Promise(_) | Self::Port(_) | Self::Endpoint { .. } | Self::Pool(_) | Self::Network(_) => false,
         }
     }
 }
@@ -147,6 +149,7 @@ impl Core {
                 self.change_port(port, retire).await?;
                 return Ok(removed);
             }
+            Deed::Endpoint { port, endpoint } => return self.retire_unjoined(port, &endpoint).await,
             Deed::Pool(pool) => return Ok(self.drop_unused_pool(pool, now).await),
             Deed::Network(network) => self.delete_network(&network).await?,
             Deed::Promise(work) => promises.push(self.promise(work)),
@@ -157,6 +160,20 @@ impl Core {
             }
             Deed::Link(name) => on_blocking_thread("removing a link", move || binding::remove_idle(&name)).await??,
         }
+        Ok(true)
+    }
+
+    /// Ends an endpoint unless a container has come for it meanwhile. Join waits for the turn, so that it comes before or finds nothing.
+    async fn retire_unjoined(&self, id: Uuid, endpoint: &DockerId) -> Result<bool, Error> {
+        let _turn = self.turns.take(format!("port {id}")).await;
+        let unjoined = self.state().port(&id).filter(|port| !port.joined && port.endpoint.as_ref() == Some(endpoint)).cloned();
+        let Some(port) = unjoined else { return Ok(false) };
+        let vif = port.vif(&self.settings.host);
+        if !on_blocking_thread("looking up a link", move || binding::is_idle(&vif)).await?? {
+            return Ok(false);
+        }
+        let entries = self.retire(&self.state(), port);
+        self.commit(entries).await?;
         Ok(true)
     }
 

@@ -350,7 +350,7 @@ impl Core {
             if endpoint.is_some() {
                 port.hand_out(Uuid::nil());
                 port.addresses.iter_mut().for_each(|address| address.state = AddressState::Granted);
-                return Ok(vec![Entry::Port(Port { endpoint, exposing: true, ..port })]);
+                return Ok(vec![Entry::Port(Port { endpoint, joined: true, exposing: true, ..port })]);
             }
             tracing::warn!(port = %port.id, "somebody has changed a port made ahead, so that it is theirs now");
             Ok(vec![Entry::NoPort(port.id), self.promise(Work::UnplugPort(Box::new(port)))])
