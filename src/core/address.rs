@@ -244,6 +244,8 @@ impl Core {
             }
             // Nothing is bound to it: it was made ahead, the engine lost our first reply, or it gave up before it made the endpoint.
             port.hand_out(subnet.pool);
+            // So that the collector gives the engine its time once more.
+            port.created = super::now();
             Ok(vec![Entry::Port(port)])
         });
         Ok(granted.await?.map(|()| ip))

@@ -1,8 +1,29 @@
 //! What a dead engine, or a change that was cut short, has left in the journal is collected, and nothing that a container has or may still get.
 
-use kuryr::{binding, netlink::Socket, openstack::Port};
+use kuryr::{
+    binding,
+    journal::{Change, Journal, Lasting},
+    netlink::Socket,
+    openstack::Port,
+};
+use serde_json::Value;
 
 use crate::host::{Cloud, Host, endpoint, id, now, taps};
+
+/// The journal of the host `one`, each record of which becomes what `change` makes of it.
+async fn rewrite(cloud: &Cloud, change: impl Fn(&str, Value) -> Option<Value>) {
+    let (journal, records) = Journal::open(&cloud.journal("one")).unwrap();
+    let changed = |kind, body: &str| change(kind, serde_json::from_str(body).unwrap()).map(|body| body.to_string());
+    let changes: Vec<Change> = records
+        .iter()
+        .map(|record| Change { kind: kind(record.kind), id: record.id.to_owned(), body: changed(record.kind, record.body) })
+        .collect();
+    journal.commit(changes, Lasting::ProcessEnd).await.unwrap();
+}
+
+fn kind(text: &str) -> &'static str {
+    ["pool", "network", "port", "task"].into_iter().find(|kind| *kind == text).unwrap()
+}
 
 /// What a look shows, by kind and id, of which all is due.
 async fn due(host: &Host, now: i64) -> Vec<(String, String)> {
@@ -82,4 +103,28 @@ async fn an_ipv4_address_whose_ipv6_address_was_refused_is_taken_back() {
     assert_eq!(removed.iter().map(|(kind, id)| (kind.name(), id.as_str())).collect::<Vec<_>>(), [("port", port.to_string().as_str())]);
     host.core.backlog_settled().await;
     assert!(cloud.neutron.show::<Port>(port).await.unwrap_err().is_not_found());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_granted_again_is_young_again() {
+    let cloud = Cloud::start().await;
+    let host = cloud.host("one");
+    let pools = host.network(&id('a'), &["10.0.0.0/24"]).await;
+    let address = host.address(&pools[0], Some("10.0.0.9")).await.unwrap();
+    host.core.backlog_settled().await;
+    host.stop().await;
+    rewrite(&cloud, |kind, mut body| {
+        if kind == "port" {
+            body["created"] = (body["created"].as_i64().unwrap() - 10_000).into();
+        }
+        Some(body)
+    })
+    .await;
+    let host = cloud.host("one");
+    assert_eq!(due(&host, now()).await.len(), 1);
+    assert_eq!(host.address(&pools[0], Some("10.0.0.9")).await.unwrap(), address);
+    assert_eq!(host.collect(now()).await, []);
+    host.core.create_endpoint(endpoint(&id('a'), &id('b'), Some(address), None)).await.unwrap();
+    host.core.backlog_settled().await;
+    host.remove_container(&id('a'), &id('b'), &pools[0], address).await;
 }

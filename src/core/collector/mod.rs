@@ -143,7 +143,8 @@ impl Core {
             Deed::Port(port) => {
                 let mut removed = false;
                 let retire = |state: &State, port: super::record::Port| {
-                    removed = port.endpoint.is_none();
+                    // It may have been granted again.
+                    removed = port.endpoint.is_none() && now - port.created > GRACE;
                     Ok(if removed { self.retire(state, port) } else { Vec::new() })
                 };
                 self.change_port(port, retire).await?;
