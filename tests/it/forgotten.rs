@@ -2,13 +2,14 @@
 
 use kuryr::{
     binding,
+    core::{PoolSettings, Settings},
     journal::{Change, Journal, Lasting},
     netlink::Socket,
     openstack::Port,
 };
 use serde_json::Value;
 
-use crate::host::{Cloud, Host, endpoint, id, now, taps};
+use crate::host::{Cloud, Host, core_settings, endpoint, id, now, taps};
 
 /// The journal of the host `one`, each record of which becomes what `change` makes of it.
 async fn rewrite(cloud: &Cloud, change: impl Fn(&str, Value) -> Option<Value>) {
@@ -127,4 +128,32 @@ async fn an_address_that_is_granted_again_is_young_again() {
     host.core.create_endpoint(endpoint(&id('a'), &id('b'), Some(address), None)).await.unwrap();
     host.core.backlog_settled().await;
     host.remove_container(&id('a'), &id('b'), &pools[0], address).await;
+}
+
+/// The network was deleted while somebody wrote the port down once more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_made_ahead_on_a_network_that_is_gone_is_taken_back() {
+    let cloud = Cloud::start().await;
+    let host = pooling_host(&cloud);
+    host.network(&id('a'), &["10.0.0.0/24"]).await;
+    let made = || cloud.controller.calls().get(&("POST".to_owned(), "ports".to_owned())).copied().unwrap_or_default();
+    cloud.until(async || made() == 1 && host.core.counts().pooled == 1).await;
+    host.core.backlog_settled().await;
+    assert_eq!(host.collect(now() + 700).await, [], "its network is there");
+    host.stop().await;
+    rewrite(&cloud, |kind, body| (kind == "port").then_some(body)).await;
+    let host = pooling_host(&cloud);
+    assert_eq!(host.left(), 0);
+    assert_eq!(host.core.counts().pooled, 1);
+    assert_eq!(host.collect(now()).await, []);
+    let port = cloud.ports().await[0].id;
+    let removed = host.collect(now() + 700).await;
+    assert_eq!(removed.iter().map(|(kind, id)| (kind.name(), id.as_str())).collect::<Vec<_>>(), [("port", port.to_string().as_str())]);
+    host.core.backlog_settled().await;
+    assert_eq!((cloud.ports().await.len(), taps(), host.core.counts().pooled), (0, 0, 0));
+}
+
+fn pooling_host(cloud: &Cloud) -> Host {
+    let pool = PoolSettings { min: 1, ..PoolSettings::default() };
+    cloud.host_with("one", cloud.client(), Settings { port_pool: pool, ..core_settings() })
 }

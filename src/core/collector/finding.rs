@@ -27,7 +27,7 @@ pub struct Finding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// A port whose address the engine asked for and did not use.
+    /// A port whose address the engine asked for and did not use, or one made ahead whose network is gone.
     Port,
     /// An endpoint that no container came for.
     Endpoint,
@@ -90,7 +90,7 @@ impl Kind {
 
     fn why(self) -> &'static str {
         match self {
-            Self::Port => "its address was asked for, and no endpoint came",
+            Self::Port => "its address was asked for or made ahead, and no endpoint came",
             Self::Endpoint => "no container came for it, and its interface is still on this host",
             Self::Pool => "it was asked for, and no network came",
             Self::Network => "its address pools were given back, and it was not deleted",

@@ -69,8 +69,8 @@ impl Core {
     fn unused(&self, ends: &[HostEnd]) -> Vec<Found> {
         let state = self.state();
         // The link of a port made ahead was there before anybody came for it.
-        let linked = |port: &Port| ends.iter().any(|end| end.name == binding::tap_name(port.id)) && !port.ready;
-        let idle = state.every_port().filter(|port| port.endpoint.is_none() && !port.pooled && !linked(port));
+        let linked = |port: &Port| ends.iter().any(|end| end.name == binding::tap_name(port.id)) && !port.ready && !port.pooled;
+        let idle = state.every_port().filter(|port| is_unclaimed(&state, port) && !linked(port));
         let ports = idle.map(|port| Found::new(Kind::Port, port.id, port.created, Deed::Port(port.id)));
         let unused = state.pools.values().filter(|pool| is_unused(&state, pool));
         let pools = unused.map(|pool| Found::new(Kind::Pool, pool.id, pool.granted, Deed::Pool(pool.id)));
@@ -223,6 +223,11 @@ impl Core {
         let state = self.state();
         state.ports.keys().copied().chain(state.tasks.values().map(|task| task.work.key())).collect()
     }
+}
+
+/// Whether the port has no endpoint and does not wait for one: a port made ahead does so for as long as its network is there.
+pub(super) fn is_unclaimed(state: &State, port: &Port) -> bool {
+    port.endpoint.is_none() && !(port.pooled && state.networks.contains_key(&port.network))
 }
 
 /// Whether nobody draws on the pool, or is about to.

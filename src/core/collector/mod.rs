@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 pub use self::finding::{Finding, Kind, Round};
 pub(super) use self::look::FirstSeen;
-use self::look::{Look, is_unused};
+use self::look::{Look, is_unclaimed, is_unused};
 use super::{
     Core, Error,
     endpoint::on_blocking_thread,
@@ -144,7 +144,7 @@ impl Core {
                 let mut removed = false;
                 let retire = |state: &State, port: super::record::Port| {
                     // It may have been granted again.
-                    removed = port.endpoint.is_none() && now - port.created > GRACE;
+                    removed = is_unclaimed(state, &port) && now - port.created > GRACE;
                     Ok(if removed { self.retire(state, port) } else { Vec::new() })
                 };
                 self.change_port(port, retire).await?;
