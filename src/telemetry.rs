@@ -29,7 +29,7 @@ pub struct Settings {
     pub stderr: bool,
     /// Write one JSON object a line.
     pub json: bool,
-    /// Log to the system log as well, under this facility: `LOG_USER` and the like, with or without the prefix.
+    /// Log to the system log as well, under this facility: `LOG_USER` and the like, in any case, with or without the prefix.
     pub syslog: Option<String>,
     /// Log to systemd's journal as well, under this facility, and to stderr then only if `stderr` says so.
     pub journal: Option<String>,
@@ -88,8 +88,19 @@ pub fn start(settings: &Settings) -> Result<(), Error> {
     tracing_subscriber::registry().with(filter).with(layer).try_init().map_err(|_| Error::Twice)
 }
 
-/// A level by Python's name for it.
+/// A level by Python's name or number for it.
 fn level_named(name: &str) -> Option<LevelFilter> {
+    if let Ok(number) = name.parse::<i64>() {
+        return Some(match number {
+            ..=5 => LevelFilter::TRACE,
+            6..=10 => LevelFilter::DEBUG,
+            11..=20 => LevelFilter::INFO,
+            21..=30 => LevelFilter::WARN,
+            31..=50 => LevelFilter::ERROR,
+            // Above everything that is ever said.
+            51.. => LevelFilter::OFF,
+        });
+    }
     Some(match name.to_uppercase().as_str() {
         "TRACE" | "NOTSET" => LevelFilter::TRACE,
         "DEBUG" => LevelFilter::DEBUG,
@@ -126,6 +137,29 @@ mod tests {
         assert_eq!(rest, format!(" {} WARNING kuryr::core [-] gone port=7", std::process::id()));
         assert!(lines[2].ends_with("DEBUG loud [-] heard"), "{text}");
         assert!(matches!(start(&Settings::default()), Err(Error::Twice)));
+    }
+
+    /// A level of Python's lets pass what is at least as grave.
+    #[test]
+    fn levels_have_the_names_and_numbers_of_python() {
+        for (name, level) in [
+            ("TRACE", LevelFilter::TRACE),
+            ("5", LevelFilter::TRACE),
+            ("0", LevelFilter::TRACE),
+            ("debug", LevelFilter::DEBUG),
+            ("10", LevelFilter::DEBUG),
+            ("15", LevelFilter::INFO),
+            ("20", LevelFilter::INFO),
+            ("+21", LevelFilter::WARN),
+            ("30", LevelFilter::WARN),
+            ("40", LevelFilter::ERROR),
+            ("CRITICAL", LevelFilter::ERROR),
+            ("50", LevelFilter::ERROR),
+            ("99", LevelFilter::OFF),
+        ] {
+            assert_eq!(level_named(name), Some(level), "{name}");
+        }
+        assert_eq!([level_named("loud"), level_named("1.5"), level_named("")], [None; 3]);
     }
 
     #[test]

@@ -30,10 +30,12 @@ pub enum Kind {
     Percent,
     /// Items separated by commas.
     List,
-    /// `target=LEVEL` items separated by commas.
+    /// `target=LEVEL` items separated by commas; a level is a name or a number of Python's.
     Levels,
     /// One of these words, with case.
     Choice(&'static [&'static str]),
+    /// One of these words, in any case.
+    AnyCase(&'static [&'static str]),
     /// The name of a host as its Neutron agent reports it.
     Host,
     /// An address and port to listen on, with or without `http://` or `https://`.
@@ -64,8 +66,11 @@ impl Kind {
             Self::Integer(least) => return format!("a whole number from {least} to {}", i32::MAX),
             Self::Percent => "a whole number from 0 to 100",
             Self::List => "a list separated by commas",
-            Self::Levels => return format!("a list of target=LEVEL, such as kuryr::core=DEBUG, with a level out of {}", LEVELS.join(", ")),
+            Self::Levels => {
+                return format!("a list of target=LEVEL, such as kuryr::core=DEBUG, with a number or a level out of {}", LEVELS.join(", "));
+            }
             Self::Choice(words) => return format!("one of {}", words.join(", ")),
+            Self::AnyCase(words) => return format!("one of {}, in upper or lower case", words.join(", ")),
             Self::Host => return format!("a name of at most {LONGEST_HOST} characters without spaces"),
             Self::Listen => "an address of this machine and a port, such as http://127.0.0.1:23750",
             Self::LocalPlaces => "absolute paths of Unix sockets and loopback addresses such as 127.0.0.1:9751, separated by commas",
@@ -94,6 +99,7 @@ impl Kind {
             Self::Percent => text.trim().parse::<u8>().is_ok_and(|n| n <= 100),
             Self::Levels => items(text).all(is_level),
             Self::Choice(words) => words.contains(&text),
+            Self::AnyCase(words) => words.iter().any(|word| word.eq_ignore_ascii_case(text)),
             // An empty name is as good as none: the machine's own is taken.
             Self::Host => text.chars().count() <= LONGEST_HOST && !has_space(text),
             Self::Listen => text.is_empty() || is_listen(text),
@@ -128,7 +134,8 @@ fn has_space(text: &str) -> bool {
 }
 
 fn is_level(item: &str) -> bool {
-    item.split_once('=').is_some_and(|(_, level)| LEVELS.contains(&level.trim().to_uppercase().as_str()))
+    let Some((_, level)) = item.split_once('=') else { return false };
+    level.trim().parse::<i64>().is_ok() || LEVELS.contains(&level.trim().to_uppercase().as_str())
 }
 
 /// Names are looked up only when the listener is opened; here the form counts.
@@ -165,7 +172,9 @@ mod tests {
             (Kind::NeutronFlag, vec!["True", "false", " yes ", "T", "n", "0"], vec!["", "maybe", "2"]),
             (Kind::Integer(1), vec!["1", " 20 ", "2147483647"], vec!["0", "-1", "1.5", "2147483648", "", "9223372036854775807"]),
             (Kind::Percent, vec!["0", " 20 ", "100"], vec!["101", "-1", "1.5", "20%", ""]),
-            (Kind::Levels, vec!["", "a=DEBUG", "a=INFO, b.c = warn,"], vec!["odd", "x=y", "a=INFO,,b=INFO"]),
+            (Kind::Levels, vec!["", "a=DEBUG", "a=INFO, b.c = warn,", "a=30, b=0,c=-5"], vec!["odd", "x=y", "a=INFO,,b=INFO", "a=1.5"]),
+            (Kind::Choice(&["Days", "none"]), vec!["Days", "none"], vec!["days", "None", "", "Day"]),
+            (Kind::AnyCase(&["Days", "none"]), vec!["Days", "days", "NONE"], vec!["", "Day", "days "]),
             (Kind::Host, vec!["", "node-1.example", "ünode"], vec!["two words", "tab\t"]),
             (
                 Kind::Listen,

@@ -58,6 +58,7 @@ impl Opt {
     pub fn is_default(&self, text: &str) -> bool {
         match self.kind {
             Flag => self.default.and_then(flag) == flag(text),
+            AnyCase(_) => self.default.is_some_and(|default| default.eq_ignore_ascii_case(text)),
             _ => self.default.unwrap_or_default() == text,
         }
     }
@@ -69,8 +70,8 @@ impl Opt {
 }
 
 use Kind::{
-    AbsolutePath, Choice, Flag, Host, Integer, Interface, InterfacePrefix, Levels, List, Listen, LocalPlaces, NeutronFlag, Percent,
-    PoolPrefix, SpecFile, Text, Url,
+    AbsolutePath, AnyCase, Choice, Flag, Host, Integer, Interface, InterfacePrefix, Levels, List, Listen, LocalPlaces, NeutronFlag,
+    Percent, PoolPrefix, SpecFile, Text, Url,
 };
 
 const D: &str = "DEFAULT";
@@ -157,15 +158,15 @@ pub static OPTIONS: &[Opt] = &[
     opt(D, "watch_log_file", Flag, Some("false"), NO_EFFECT).flag(),
     opt(D, "use_syslog", Flag, Some("false"), "Log to the system log (/dev/log) as well.").flag(),
     opt(D, "use_journal", Flag, Some("false"), "Log to systemd's journal, and to stderr then only with use_stderr.").flag(),
-    opt(D, "syslog_log_facility", Choice(FACILITIES), Some("LOG_USER"), "Facility of use_syslog and use_journal.").flag(),
+    opt(D, "syslog_log_facility", AnyCase(FACILITIES), Some("LOG_USER"), "Facility of use_syslog and use_journal.").flag(),
     opt(D, "use_json", Flag, Some("false"), "Log one JSON object a line, with the names of oslo.log's JSON format.").flag(),
     opt(D, "use_eventlog", Flag, Some("false"), NO_EFFECT).flag(),
     opt(D, "log_color", Flag, Some("false"), NO_EFFECT).flag(),
     opt(D, "log_rotate_interval", Integer(0), Some("1"), NO_EFFECT),
-    opt(D, "log_rotate_interval_type", Choice(&["Seconds", "Minutes", "Hours", "Days", "Weekday", "Midnight"]), Some("Days"), NO_EFFECT),
+    opt(D, "log_rotate_interval_type", AnyCase(&["Seconds", "Minutes", "Hours", "Days", "Weekday", "Midnight"]), Some("days"), NO_EFFECT),
     opt(D, "max_logfile_count", Integer(0), Some("30"), NO_EFFECT),
     opt(D, "max_logfile_size_mb", Integer(0), Some("200"), NO_EFFECT),
-    opt(D, "log_rotation_type", Choice(&["interval", "size", "none"]), Some("none"), NO_EFFECT),
+    opt(D, "log_rotation_type", AnyCase(&["interval", "size", "none"]), Some("none"), NO_EFFECT),
     opt(D, "logging_context_format_string", Text, None, NO_EFFECT),
     opt(D, "logging_default_format_string", Text, None, NO_EFFECT),
     opt(D, "logging_debug_format_suffix", Text, None, NO_EFFECT),

@@ -173,6 +173,18 @@ fn what_has_no_effect_is_said_once_and_only_where_it_was_asked_for() {
     assert!(without[0].contains("kuryr.conf:2: [DEFAULT] use_eventlog") && without[1].contains("rate_limit_burst"), "{warnings:?}");
 }
 
+/// Case, numbers and all: a file that the Python was started with must not stop us.
+#[test]
+fn values_that_oslo_log_takes_are_taken() {
+    let text = "[DEFAULT]\nlog_rotate_interval_type = days\nlog_rotation_type = NONE\nuse_syslog = True\nsyslog_log_facility = local0\n\
+                default_log_levels = amqp=30, sqlalchemy=WARN\n";
+    let config = load_with(text, &[]).unwrap();
+    assert_eq!(config.log.syslog.as_deref(), Some("local0"));
+    assert_eq!(config.log.levels, ["amqp=30", "sqlalchemy=WARN"]);
+    // They are the defaults, whatever their case.
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
 #[test]
 fn auth_section_names_another_section() {
     let text = "[neutron]\nauth_section = service\nusername = no\n[service]\nauth_type = password\nusername = yes\n";

@@ -11,7 +11,7 @@ fn wrong(kind: Kind) -> Vec<String> {
         Kind::Integer(least) => return vec![(least - 1).to_string(), "1.5".into(), "many".into(), "2147483648".into(), String::new()],
         Kind::Percent => &["101", "-1", "1.5", "20%", ""],
         Kind::Levels => &["odd", "kuryr=LOUD", "kuryr=INFO,odd"],
-        Kind::Choice(_) => &["no-such-word", "1", ""],
+        Kind::Choice(_) | Kind::AnyCase(_) => &["no-such-word", "1", ""],
         Kind::Host => return vec!["two words".into(), long],
         Kind::Listen => &["nonsense", "http://127.0.0.1", "http://127.0.0.1:99999", "ftp://127.0.0.1:1"],
         Kind::LocalPlaces => &["relative", "0.0.0.0:9751", "127.0.0.1"],

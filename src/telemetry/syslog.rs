@@ -68,9 +68,10 @@ pub(super) fn severity(meta: &Metadata<'_>) -> u8 {
     }
 }
 
-/// The facility's number, with or without `LOG_` before its name; the user's for an unknown one.
+/// The facility's number by its name in any case, with or without `LOG_` before it; the user's for an unknown one.
 pub(super) fn number(facility: &str) -> u8 {
-    let name = facility.strip_prefix("LOG_").unwrap_or(facility);
+    let facility = facility.to_uppercase();
+    let name = facility.strip_prefix("LOG_").unwrap_or(&facility);
     let names = ["KERN", "USER", "MAIL", "DAEMON", "AUTH", "SYSLOG", "LPR", "NEWS", "UUCP", "CRON", "AUTHPRIV", "FTP"];
     if let Some(at) = names.iter().position(|known| *known == name) {
         return at as u8;
@@ -117,7 +118,7 @@ mod tests {
     #[test]
     fn facilities_have_the_numbers_of_syslog_h() {
         for (name, wanted) in
-            [("LOG_USER", 1), ("USER", 1), ("LOG_DAEMON", 3), ("LOG_FTP", 11), ("LOG_LOCAL0", 16), ("LOCAL7", 23), ("x", 1)]
+            [("LOG_USER", 1), ("USER", 1), ("log_daemon", 3), ("LOG_FTP", 11), ("LOG_LOCAL0", 16), ("local7", 23), ("x", 1)]
         {
             assert_eq!(number(name), wanted, "{name}");
         }

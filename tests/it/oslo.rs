@@ -1,24 +1,32 @@
-//! Our reading of a file beside that of the real oslo.config, in the Python that `KURYR_OSLO_PYTHON` names.
+//! Our reading of a file beside that of the real oslo.config and oslo.log, in the Python that `KURYR_OSLO_PYTHON` names.
 
-use std::{fs, path::Path};
+use std::{ffi::OsStr, fs, path::Path};
 
-use kuryr::config::{Settings, Sources, options::Kind, options::OPTIONS};
+use kuryr::config::{
+    Settings, Sources,
+    options::{self, Kind, OPTIONS},
+};
 use serde_json::{Value, json};
 
-/// What oslo.config reads, or `None` where it is not installed and need not be.
+/// What a program of tests/oslo prints, or `None` where oslo.config is not installed and need not be.
 #[allow(clippy::print_stdout, reason = "a skipped comparison says so")]
-fn theirs(file: &Path) -> Option<Value> {
+fn python<A: AsRef<OsStr>>(program: &str, args: &[A]) -> Option<Value> {
     let Ok(python) = std::env::var("KURYR_OSLO_PYTHON") else {
         assert!(std::env::var_os("CI").is_none(), "KURYR_OSLO_PYTHON must name a Python that has oslo.config");
         println!("skipped: KURYR_OSLO_PYTHON names no Python that has oslo.config");
         return None;
     };
-    let options: Vec<_> = OPTIONS.iter().map(|o| json!([o.group, o.name, is_list(o.kind), o.old_names, o.default])).collect();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oslo/reference.py");
-    #[allow(clippy::disallowed_methods, reason = "the reference is a Python program; it reads one file and ends")]
-    let out = std::process::Command::new(python).arg(script).arg(file).arg(json!(options).to_string()).env_clear().output().unwrap();
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oslo").join(program);
+    #[allow(clippy::disallowed_methods, reason = "the reference is a Python program; it reads what it is given and ends")]
+    let out = std::process::Command::new(python).arg(program).args(args).env_clear().output().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     Some(serde_json::from_slice(&out.stdout).unwrap())
+}
+
+/// What oslo.config reads.
+fn theirs(file: &Path) -> Option<Value> {
+    let options: Vec<_> = OPTIONS.iter().map(|o| json!([o.group, o.name, is_list(o.kind), o.old_names, o.default])).collect();
+    python("reference.py", &[file.as_os_str(), OsStr::new(&json!(options).to_string())])
 }
 
 fn is_list(kind: Kind) -> bool {
@@ -80,5 +88,32 @@ fn what_oslo_config_refuses_is_refused() {
         if let Some(theirs) = theirs(&file) {
             assert!(theirs["error"].is_string(), "{text:?}: {theirs}");
         }
+    }
+}
+
+/// Values of oslo.log's options with a grammar of their own, and whether a start with them succeeds.
+#[test]
+fn values_of_oslo_logs_options_are_taken_as_in_oslo_log() {
+    let values = [
+        ("log_rotate_interval_type", "days", true),
+        ("log_rotate_interval_type", "MIDNIGHT", true),
+        ("log_rotate_interval_type", "years", false),
+        ("log_rotation_type", "None", true),
+        ("log_rotation_type", "never", false),
+        ("syslog_log_facility", "LOG_DAEMON", true),
+        ("syslog_log_facility", "local0", true),
+        ("syslog_log_facility", "log_Mail", true),
+        ("syslog_log_facility", "local8", false),
+        ("default_log_levels", "amqp=WARN,sqlalchemy=30", true),
+        ("default_log_levels", "amqp=-5, boto=0", true),
+        ("default_log_levels", "amqp", false),
+        ("default_log_levels", "amqp=LOUD", false),
+        ("default_log_levels", "amqp=1.5", false),
+    ];
+    for (name, value, taken) in values {
+        assert_eq!(options::find("DEFAULT", name).unwrap().kind.accepts(value), taken, "{name} = {value}");
+    }
+    if let Some(theirs) = python("log_values.py", &[json!(values).to_string()]) {
+        assert_eq!(theirs, json!(values.map(|(_, _, taken)| taken)));
     }
 }
