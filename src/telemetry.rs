@@ -2,11 +2,12 @@
 //!
 //! Lines look as oslo.log writes them: `YYYY-MM-DD HH:MM:SS.mmm PID LEVEL target [-] message`, or its JSON, with the time in UTC.
 
+mod file;
 mod journal;
 mod line;
 mod syslog;
 
-use std::{fs::OpenOptions, io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{
@@ -16,14 +17,14 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use self::{journal::Journal, line::OsloLine, syslog::Syslog};
+use self::{file::LogFile, journal::Journal, line::OsloLine, syslog::Syslog};
 
 /// What to log and where.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// Log debug messages too.
     pub debug: bool,
-    /// Append to this file instead of stderr.
+    /// Append to this file instead of stderr; it is opened anew when it was renamed.
     pub file: Option<PathBuf>,
     /// Log to stderr too when there is a file.
     pub stderr: bool,
@@ -72,8 +73,7 @@ pub fn start(settings: &Settings) -> Result<(), Error> {
         None if settings.journal.is_some() && !settings.stderr => BoxMakeWriter::new(io::sink),
         None => BoxMakeWriter::new(io::stderr),
         Some(path) => {
-            let file = OpenOptions::new().create(true).append(true).open(path);
-            let file = Arc::new(file.map_err(|source| Error::Open { path: path.clone(), source })?);
+            let file = LogFile::open(path).map_err(|source| Error::Open { path: path.clone(), source })?;
             if settings.stderr { BoxMakeWriter::new(file.and(io::stderr)) } else { BoxMakeWriter::new(file) }
         }
     };
@@ -180,6 +180,31 @@ mod tests {
             (&"a \"quoted\"\nline".into(), &serde_json::json!({"port": 7, "who": "me", "gone": true, "ms": 12}))
         );
         assert!(line["asctime"].is_string() && line["created"].is_f64());
+    }
+
+    #[test]
+    fn a_log_file_that_was_taken_away_is_opened_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let says = |name: &str| std::fs::read_to_string(at(name)).unwrap().lines().filter_map(|l| l.chars().last()).collect::<String>();
+        std::fs::create_dir(at("log")).unwrap();
+        start(&Settings { file: Some(at("log/kuryr.log")), ..Settings::default() }).unwrap();
+        tracing::info!("1");
+        // As logrotate does it with `create`, then with `nocreate`.
+        std::fs::rename(at("log/kuryr.log"), at("log/kuryr.log.1")).unwrap();
+        std::fs::write(at("log/kuryr.log"), "").unwrap();
+        tracing::info!("2");
+        tracing::info!("3");
+        std::fs::rename(at("log/kuryr.log"), at("log/kuryr.log.2")).unwrap();
+        tracing::info!("4");
+        assert_eq!((says("log/kuryr.log.1"), says("log/kuryr.log.2"), says("log/kuryr.log")), ("1".into(), "23".into(), "4".into()));
+        // While it cannot be opened nothing is lost.
+        std::fs::rename(at("log"), at("gone")).unwrap();
+        tracing::info!("5");
+        assert_eq!(says("gone/kuryr.log"), "45");
+        std::fs::create_dir(at("log")).unwrap();
+        tracing::info!("6");
+        assert_eq!((says("gone/kuryr.log"), says("log/kuryr.log")), ("45".into(), "6".into()));
     }
 
     #[test]
