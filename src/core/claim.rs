@@ -43,6 +43,21 @@ pub(super) struct Range {
     pub source: Option<Uuid>,
 }
 
+impl Range {
+    /// A pool that was granted for a subnet, by the options of the address management, is no other subnet's.
+    pub fn check_granted(&self) -> Result<(), Error> {
+        let (Some(granted), Some(subnet)) = (self.pool.subnet, &self.subnet) else { return Ok(()) };
+        if granted == subnet.id {
+            return Ok(());
+        }
+        Err(Error::Invalid(format!(
+            "the options of the network (-o) mean subnet {}, but those of its address management (--ipam-opt) named subnet {granted} for {}; \
+             name the same in both, or leave one of them out",
+            subnet.id, self.pool.cidr
+        )))
+    }
+}
+
 impl Core {
     /// The granted pools that the engine names only by their ranges. Where a range could be another network's that is made at the same moment,
     /// none is taken: the addresses of the one would become the other's.

@@ -215,7 +215,7 @@ impl Core {
                 }
             }
         }
-        ranges.iter().try_for_each(check_gateway)?;
+        ranges.iter().try_for_each(|range| range.check_granted().and_then(|()| check_gateway(range)))?;
         Ok(Some(network))
     }
 

@@ -376,6 +376,15 @@ async fn options_that_cannot_be_meant_make_nothing() {
             }
         }
     }
+    for (in_network, in_pool, word) in [
+        (("neutron.subnet.uuid", subnet.as_str()), ("neutron.subnet.uuid", elsewhere.as_str()), "mean subnet"),
+        (("neutron.subnet.name", "theirs-subnet"), ("neutron.subnet.uuid", elsewhere.as_str()), "mean subnet"),
+        (("neutron.net.uuid", network.as_str()), ("neutron.subnet.uuid", elsewhere.as_str()), "is not on network"),
+    ] {
+        let plan = Plan { ranges: &["10.10.0.0/24"], options: &[in_network], ipam_options: &[in_pool], ..Plan::default() };
+        let error = host.create(&id('a'), &plan).await.unwrap_err().to_string();
+        assert!(error.contains(word) && error.contains(&elsewhere), "{in_network:?} {in_pool:?}: {error}");
+    }
     host.core.backlog_settled().await;
     let after = (cloud.neutron.list::<Network>(&[]).await.unwrap().len(), cloud.neutron.list::<Subnet>(&[]).await.unwrap().len());
     assert_eq!((after, host.left()), (before, 0));
