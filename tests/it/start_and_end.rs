@@ -1,14 +1,22 @@
 //! The daemon's start and end as the engine and the service manager see them.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::{Read, Write},
     net::{TcpListener, TcpStream},
-    os::unix::net::UnixStream,
+    os::{
+        fd::AsRawFd,
+        unix::net::{UnixDatagram, UnixStream},
+    },
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use nix::sys::signal::Signal;
+use nix::{
+    mount::{MsFlags, mount},
+    sys::signal::Signal,
+};
+use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, ask};
 
@@ -125,6 +133,50 @@ fn a_fault_is_a_line_of_the_log() {
     assert!(others.is_empty(), "{others:#?}");
     let refusals = written.lines().filter(|line| line.contains("Driver.")).count();
     assert_eq!(refusals, faults.len(), "{written}");
+}
+
+#[test]
+fn a_log_directory_has_the_log_in_json() {
+    let (folder, state) = state();
+    let further = [("OS_DEFAULT__LOG_DIR", folder.path().to_str().unwrap().to_owned())];
+    let switches = ["OS_DEFAULT__USE_JSON", "OS_DEFAULT__USE_STDERR"].map(|name| (name, "True".to_owned()));
+    beside_with(&state, "127.0.0.1:1", &[&further[..], &switches].concat()).end();
+    let written = fs::read_to_string(folder.path().join("kuryr-server.log")).unwrap();
+    let lines: Vec<Value> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ready = lines.iter().find(|line| line["message"] == "ready").unwrap();
+    assert_eq!((&ready["levelname"], &ready["name"], &ready["extra"]["socket"]), (&json!("INFO"), &json!("kuryr::app"), &json!(SOCKET)));
+}
+
+#[test]
+fn the_system_log_and_the_journal_have_what_the_daemon_says() {
+    // The machine's own /dev stays as it is: another one stands before it, with all that the daemon wants of it.
+    assert_eq!(std::env::var("KURYR_IN_NETNS").as_deref(), Ok("1"), "this test mounts over /dev");
+    let null = File::open("/dev/null").unwrap();
+    mount(None::<&str>, "/dev", Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    File::create("/dev/null").unwrap();
+    let behind = format!("/proc/self/fd/{}", null.as_raw_fd());
+    mount(Some(behind.as_str()), "/dev/null", None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    fs::create_dir_all("/run/systemd/journal").unwrap();
+    let logs = ["/dev/log", "/run/systemd/journal/socket"].map(|path| UnixDatagram::bind(path).unwrap());
+    let (_folder, state) = state();
+    let switches = ["OS_DEFAULT__USE_SYSLOG", "OS_DEFAULT__USE_JOURNAL", "OS_DEFAULT__USE_STDERR"].map(|name| (name, "True".to_owned()));
+    let facility = [("OS_DEFAULT__SYSLOG_LOG_FACILITY", "local1".to_owned())];
+    let daemon = beside_with(&state, "127.0.0.1:1", &[&switches[..], &facility].concat());
+    let [system, journal] = logs.map(|log| {
+        log.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut datagram = vec![0; 64 * 1024];
+        loop {
+            let length = log.recv(&mut datagram).unwrap();
+            let said = String::from_utf8_lossy(&datagram[..length]);
+            if said.contains("[-] ready") {
+                break said.into_owned();
+            }
+        }
+    });
+    // Facility 17, severity 6.
+    assert!(system.starts_with("<142>kuryr-server["), "{system}");
+    assert!(journal.contains("kuryr::app") && journal.contains("MESSAGE") && journal.contains("17\nPRIORITY"), "{journal}");
+    daemon.end();
 }
 
 #[test]
