@@ -240,6 +240,7 @@ impl Core {
         {
             return Err(Error::Invalid(format!("port {} has the address {} as well; ask for it with --ip or --ip6", first.id, address.ip)));
         }
+        self.take_link_off(&second).await?;
         gone(self.neutron.delete::<openstack::Port>(second.id).await)?;
         let (first, outcome) = if first.existing {
             match self.add_addresses(&first, &held).await {

@@ -1,6 +1,10 @@
 //! Ports made ahead on networks and subnets that an operator made.
 
-use kuryr::openstack::{Network, Port, Subnet};
+use kuryr::{
+    binding::tap_name,
+    netlink::Socket,
+    openstack::{Network, Port, Subnet},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -70,4 +74,26 @@ async fn a_few_addresses_of_a_large_subnet_are_not_used_up() {
     host.create(&id('a'), &plan).await.unwrap();
     // A fifth of 20 addresses.
     host.core.pool_settled(4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_link_of_a_port_that_a_named_one_stands_in_for_goes() {
+    let (cloud, host, datapath) = warm_host(1).await;
+    let theirs: Network = cloud.neutron.create(&json!({"name": "theirs"})).await.unwrap();
+    subnet(&cloud, &theirs, "10.0.0.0/24", json!({})).await;
+    let named: Port = cloud.neutron.create(&json!({"network_id": theirs.id, "name": "theirs", "fixed_ips": []})).await.unwrap();
+    let (uuid, port) = (theirs.id.to_string(), named.id.to_string());
+    let plan = Plan { ranges: &["10.0.0.0/24"], options: &[("neutron.net.uuid", &uuid)], ..Plan::default() };
+    let pools = host.create(&id('a'), &plan).await.unwrap();
+    host.core.pool_settled(1).await;
+    let ahead = cloud.ports().await.remove(0);
+    // The embedded controller would take the link away with the port, which no Neutron does.
+    tokio::task::block_in_place(|| drop(datapath));
+    let address = host.address(&pools[0], None).await.unwrap();
+    let mut request = endpoint(&id('a'), &id('b'), Some(address), None);
+    request.options = options(&[("neutron.port.uuid", &port)]);
+    host.core.create_endpoint(request).await.unwrap();
+    let link = |port: &Port| Socket::open().unwrap().link(&tap_name(port.id)).unwrap();
+    assert!(link(&named).is_some());
+    assert_eq!(link(&ahead), None, "the link of a port that is no more");
 }

@@ -49,7 +49,8 @@ impl Core {
         outcome
     }
 
-    /// Takes the link of a port made ahead away, when its endpoint wants the port otherwise: it is made anew, and waited for as on a cold start.
+    /// Takes the link of a port made ahead away, when its endpoint wants the port otherwise or another one: what it gets is made anew, and waited
+    /// for as on a cold start.
     pub(in super::super) async fn take_link_off(&self, port: &Port) -> Result<(), Error> {
         if !port.ready {
             return Ok(());
