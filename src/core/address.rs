@@ -205,10 +205,14 @@ impl Core {
         }
         let _turn = self.turns.take(format!("address {ip} of {}", subnet.id)).await;
         let held = self.state().port_with(subnet.pool, ip).map(|port| port.id);
-        if let Some(port) = held
-            && let Some(ip) = self.with_pooled(port, self.grant_again(network, subnet, port, ip)).await?
-        {
-            return Ok(ip);
+        if let Some(port) = held {
+            let again = async {
+                self.check_in_one(network, port).await?;
+                self.grant_again(network, subnet, port, ip).await
+            };
+            if let Some(ip) = self.with_pooled(port, again).await? {
+                return Ok(ip);
+            }
         }
         if self.take_back(subnet, ip).await? {
             return Ok(ip);

@@ -56,7 +56,8 @@ impl Core {
             .await
     }
 
-    async fn port_if_there(&self, port: Uuid) -> Result<Option<openstack::Port>, Error> {
+    /// The port as Neutron has it, unless it is gone.
+    pub(super) async fn port_if_there(&self, port: Uuid) -> Result<Option<openstack::Port>, Error> {
         match self.neutron.show::<openstack::Port>(port).await {
             Ok(now) => Ok(Some(now)),
             Err(error) if error.is_not_found() => Ok(None),

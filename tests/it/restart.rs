@@ -4,6 +4,7 @@ use kuryr::{
     core::{PoolSettings, Settings, request::PoolGrant},
     openstack::Port,
 };
+use serde_json::json;
 
 use crate::host::{Cloud, Host, Trouble, core_settings, endpoint, id};
 
@@ -97,4 +98,29 @@ async fn a_port_made_ahead_that_is_to_go_never_becomes_a_containers() {
     host.core.backlog_settled().await;
     let ports: Vec<Port> = cloud.ports().await;
     assert!(ports.len() == 1 && ports[0].id != ahead.id && ports[0].device_id == id('c').as_str(), "{ports:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_made_ahead_that_was_taken_while_the_daemon_was_away_is_its_takers() {
+    let cloud = Cloud::start().await;
+    let _datapath = cloud.controller.start_datapath().unwrap();
+    let settings = || Settings { port_pool: PoolSettings { min: 1, ..PoolSettings::default() }, ..core_settings() };
+    let host = cloud.host_with("one", cloud.client(), settings());
+    let pools = host.network(&id('a'), &["10.0.0.0/24"]).await;
+    host.core.pool_settled(1).await;
+    host.stop().await;
+    let ahead = cloud.ports().await.remove(0);
+    cloud.neutron.update::<Port>(ahead.id, &json!({"device_id": "an operator's"})).await.unwrap();
+    // Before the daemon has looked at its ports.
+    let looks = cloud.asked().len();
+    cloud.trouble("GET", "/ports", Trouble::OnHold);
+    let host = cloud.host_with("one", cloud.client(), settings());
+    cloud.until(async || cloud.asked()[looks..].iter().any(|asked| asked.starts_with("GET") && asked.contains("/ports?"))).await;
+    cloud.spare_others();
+    let wanted = ahead.fixed_ips[0].ip_address.to_string();
+    let refused = host.address(&pools[0], Some(&wanted)).await.unwrap_err().to_string();
+    assert!(refused.contains(&wanted), "{refused}");
+    cloud.mend();
+    host.core.backlog_settled().await;
+    assert_eq!(cloud.neutron.show::<Port>(ahead.id).await.unwrap().device_id, "an operator's");
 }

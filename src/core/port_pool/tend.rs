@@ -297,10 +297,7 @@ impl Core {
             let Some(port) = self.state().port(&id).filter(|port| port.pooled && !port.ready).cloned() else { continue };
             let now_there = match found.iter().find(|found| found.id == id) {
                 Some(found) => Some(found.clone()),
-                None => match self.neutron.show::<openstack::Port>(id).await {
-                    Err(error) if error.is_not_found() => None,
-                    outcome => Some(outcome?),
-                },
+                None => self.port_if_there(id).await?,
             };
             match now_there {
                 Some(found) if is_as_made(network, &port, &found) => self.see_to(network, port, &found).await?,
@@ -308,6 +305,17 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// Before an engine gets a port by its address that an earlier life of the daemon made ahead: ends the record of one that is not as it was
+    /// made. The caller holds the port.
+    pub(in super::super) async fn check_in_one(&self, network: &Network, id: Uuid) -> Result<(), Error> {
+        let untrusted = self.state().port(&id).filter(|port| port.pooled && !self.is_trusted(port)).cloned();
+        let Some(port) = untrusted else { return Ok(()) };
+        match self.port_if_there(id).await? {
+            Some(found) if is_as_made(network, &port, &found) => Ok(()),
+            other => self.part_with(port, other).await,
+        }
     }
 
     /// Of a port that is as it was made: plugs it if its link is gone, and has it handed out from when it is ACTIVE on.
