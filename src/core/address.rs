@@ -401,12 +401,12 @@ pub(super) fn given_back(port: Uuid) -> Error {
     Error::Unknown(format!("the addresses of port {port} were given back before this request had ended; run the command again"))
 }
 
-/// A network on a subnet that was there before: its gateway is a fact.
+/// A network on a subnet that was there before: its gateway is a fact, and so is the one that the engine was told.
 fn existing_gateway(subnet: &Subnet, wanted: Option<IpAddr>) -> Result<Option<IpAddr>, Error> {
-    if wanted.is_none() || wanted == subnet.gateway {
-        Ok(subnet.gateway)
-    } else {
-        Err(Error::Invalid(format!("{}.", gateway_mismatch(wanted, subnet.gateway))))
+    match wanted {
+        Some(ip) if subnet.guessed == Some(ip) => Ok(wanted),
+        Some(_) if wanted != subnet.gateway => Err(Error::Invalid(format!("{}.", gateway_mismatch(wanted, subnet.gateway)))),
+        _ => Ok(subnet.gateway),
     }
 }
 

@@ -26,6 +26,7 @@ mod port_driver;
 mod port_options;
 mod port_pool;
 mod record;
+mod refresh;
 pub mod request;
 mod state;
 mod swarm;

@@ -120,7 +120,7 @@ pub struct Subnet {
     pub cidr: IpNet,
     /// What Join answers as the gateway.
     pub gateway: Option<IpAddr>,
-    /// The gateway that kuryr guessed for the engine before it knew of the subnet.
+    /// The gateway by which the engine knows it, where that is another: kuryr's guess before it knew of the subnet, or Neutron's of before.
     #[serde(default)]
     pub guessed: Option<IpAddr>,
     /// `host_routes`: destination and next hop.

@@ -20,6 +20,8 @@ use super::{
 };
 use crate::metrics::CloudRequests;
 
+/// How much of a long query an error tells.
+const SHOWN: usize = 5;
 /// How often a change of tags is made that Neutron breaks off.
 const TAGS_TRIED: u32 = 3;
 
@@ -90,7 +92,10 @@ impl Neutron {
     /// # Errors
     /// As Neutron answers; see [`Error`].
     pub async fn list<R: Resource>(&self, query: &[(&str, &str)]) -> Result<Vec<R>, Error> {
-        let shown = query.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ");
+        let mut shown = query.iter().take(SHOWN).map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ");
+        if let Some(others) = query.len().checked_sub(SHOWN).filter(|others| *others > 0) {
+            shown.push_str(&format!(" and {others} more"));
+        }
         let what = match shown.as_str() {
             "" => format!("list {}s", R::NOUN),
             _ => format!("list {}s with {shown}", R::NOUN),

@@ -38,6 +38,7 @@ mod plugging;
 mod port_options;
 mod port_pool;
 mod port_pool_theirs;
+mod refresh;
 mod restart;
 mod script;
 mod socket_activation;

@@ -99,7 +99,7 @@ impl Core {
         Round::new(look.found.into_iter().map(|found| found.finding).collect(), &look.troubles)
     }
 
-    /// One round, as of `now` in Unix seconds: removes what has been nobody's for long enough.
+    /// One round, as of `now` in Unix seconds: removes what has been nobody's for long enough, and looks what Neutron has changed of the rest.
     pub async fn collect(&self, now: i64) -> Round {
         let _turn = self.turns.take("collector".into()).await;
         self.write_what_is_owed().await;
@@ -125,6 +125,9 @@ impl Core {
         promises.extend(answered.into_iter().map(Entry::NoTask));
         if let Err(error) = self.commit(promises).await {
             troubles.push(error.into());
+        }
+        if let Err(error) = self.refresh_networks().await {
+            troubles.push(error);
         }
         for kind in Kind::ALL {
             let removed = findings.iter().filter(|finding| finding.kind == kind && finding.removed);
