@@ -13,7 +13,7 @@ use super::{
     naming, now,
     options::{Chosen, Reference, given},
     port_options::{PORT_OPTIONS, PortOptions},
-    port_pool::PoolLimits,
+    port_pool::{POOL_OPTIONS, PoolLimits},
     record::{Entry, Made, Network, Pool, Subnet, Work},
     request::{DockerId, MTU_OPTION, NetworkRequest},
 };
@@ -32,7 +32,7 @@ impl Core {
         if let Some(network) = self.state().networks.get(&request.network) {
             return check_repeated(network, &request);
         }
-        let mut chosen = Chosen::read(&request.options, &PORT_OPTIONS)?;
+        let mut chosen = Chosen::read(&request.options, &[&PORT_OPTIONS[..], &POOL_OPTIONS].concat())?;
         let mtu = mtu_option(&request)?;
         let pool = PoolLimits::read(&request.options)?;
         let ports = self.port_choice(PortOptions::read(&request.options)?).await?;

@@ -3,7 +3,7 @@
 
 use uuid::Uuid;
 
-use super::{Error, port_pool::POOL_OPTIONS, request::DriverOptions};
+use super::{Error, request::DriverOptions};
 use crate::config::distance;
 
 const NETWORK: [&str; 2] = ["neutron.net.uuid", "neutron.net.name"];
@@ -76,7 +76,7 @@ impl Chosen {
 }
 
 fn known() -> Vec<&'static str> {
-    [NETWORK, SUBNET, SUBNET_V6, POOL, POOL_V6].into_iter().flatten().chain([SHARED]).chain(POOL_OPTIONS).collect()
+    [NETWORK, SUBNET, SUBNET_V6, POOL, POOL_V6].into_iter().flatten().chain([SHARED]).collect()
 }
 
 /// Warns of what begins with `neutron.` or `kuryr.` and is not in `known`, and passes it over as kuryr-libnetwork does.
@@ -90,8 +90,9 @@ pub(super) fn warn_of_unknown(options: &DriverOptions, known: &[&str]) {
 fn unknown(options: &DriverOptions, known: &[&str]) -> Vec<String> {
     let ours = |key: &&String| key.starts_with("neutron.") || key.starts_with("kuryr.");
     let strange = options.keys().filter(ours).filter(|key| !known.contains(&key.as_str()));
-    let line = |key: &String| match known.iter().min_by_key(|name| distance(name, key)) {
-        Some(nearest) => format!("kuryr has no option '{key}' and goes on without it; did you mean {nearest}?"),
+    let akin = |name: &&&str, key: &str| name.split('.').next() == key.split('.').next();
+    let line = |key: &String| match known.iter().filter(|name| akin(name, key)).min_by_key(|name| distance(name, key)) {
+        Some(nearest) => format!("kuryr has no option '{key}' here and goes on without it; did you mean {nearest}?"),
         None => format!("kuryr has no option '{key}' here and goes on without it"),
     };
     strange.map(line).collect()
@@ -164,7 +165,9 @@ mod tests {
             assert!(matches!(warnings.as_slice(), [line] if line.contains(key) && line.contains(nearest)), "{warnings:?}");
             assert_eq!(Chosen::read(&given, &[]).unwrap(), Chosen::default());
         }
-        assert_eq!(unknown(&options(&[("kuryr.x", "")]), &[]).len(), 1);
+        // Those of a network are nothing to an address pool, and what has another first word is no help.
+        let warnings = unknown(&options(&[("kuryr.pool.min", "1")]), &known());
+        assert!(matches!(warnings.as_slice(), [line] if line.contains("kuryr.pool.min") && !line.contains("neutron")), "{warnings:?}");
         assert!(unknown(&options(&[("neutron.net.uuid", "")]), &known()).is_empty());
     }
 

@@ -179,6 +179,30 @@ fn the_system_log_and_the_journal_have_what_the_daemon_says() {
     daemon.end();
 }
 
+/// Options of a network alone are nothing to its address management, which says so.
+#[test]
+fn an_option_that_nobody_reads_there_is_warned_of() {
+    let (folder, state) = state();
+    let log = folder.path().join("kuryr.log");
+    let places = [("OS_DEFAULT__LOG_FILE", log.to_str().unwrap()), ("OS_DEFAULT__USE_STDERR", "True")];
+    let mut daemon = Daemon::start(&state, &["--embedded"], &places);
+    daemon.logs("ready");
+    let pool = json!({"AddressSpace": "x", "Pool": "10.0.0.0/24", "V6": false, "Options": {"kuryr.pool.min": "0"}});
+    let options = json!({"com.docker.network.generic": {"kuryr.pool.max": "1", "kuryr.pool.maxi": "1"}});
+    let data = json!([{"AddressSpace": "x", "Pool": "10.0.0.0/24", "Gateway": "10.0.0.1/24"}]);
+    let network = json!({"NetworkID": "a".repeat(64), "Options": options, "IPv4Data": data, "IPv6Data": []});
+    for (call, body) in [(REQUEST_POOL.0, pool), ("POST /NetworkDriver.CreateNetwork", network)] {
+        let answer = ask(&mut UnixStream::connect(SOCKET).unwrap(), call, &body.to_string());
+        assert!(answer.starts_with("HTTP/1.1 200"), "{call}: {answer}");
+    }
+    daemon.end();
+    let written = fs::read_to_string(log).unwrap();
+    let warned: Vec<_> = written.lines().filter_map(|line| line.split_once("kuryr has no option ")).map(|(_, text)| text).collect();
+    let unknown =
+        ["'kuryr.pool.min' here and goes on without it", "'kuryr.pool.maxi' here and goes on without it; did you mean kuryr.pool.max?"];
+    assert_eq!(warned, unknown);
+}
+
 #[test]
 fn a_cloud_that_hangs_is_named_in_the_answer_and_holds_the_end_up_no_longer() {
     let (_folder, state) = state();
