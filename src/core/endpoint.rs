@@ -44,7 +44,11 @@ impl Core {
         if let Some(mac) = request.mac.filter(|mac| *mac != port.mac) {
             self.change_mac(&port, mac).await?;
         }
-        let had_a_link = port.existing || port.changed.contains_key("security_groups");
+        let lost = port.ready && !self.is_plugged(&port).await?;
+        if lost {
+            self.take_link_off(&port).await?;
+        }
+        let had_a_link = lost || port.existing || port.changed.contains_key("security_groups");
         if self.settings.vif_plugging_is_fatal && had_a_link && port.endpoint.is_none() {
             self.await_left(port.id).await?;
         }
@@ -63,14 +67,7 @@ impl Core {
         })
         .await?;
         let port = claimed.ok_or_else(|| given_back(port.id))?;
-        let plugged = match port.ready {
-            true => self.is_plugged(&port).await,
-            false => Ok(false),
-        };
-        let bound = match plugged {
-            Ok(false) => self.connect(port.clone()).await,
-            plugged => plugged.map(|_| port.clone()),
-        };
+        let bound = if port.ready { Ok(port.clone()) } else { self.connect(port.clone()).await };
         let port = match bound {
             Ok(port) => port,
             Err(error) => {

@@ -15,7 +15,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use kuryr::{
-    core::{Error, Settings},
+    binding::tap_name,
+    core::{Error, PoolSettings, Settings},
+    netlink::Socket,
     openstack::{Neutron, Port},
 };
 use tokio::net::TcpListener;
@@ -162,4 +164,22 @@ async fn a_failed_answer_does_not_end_the_wait() {
     let text = host.join(&network, &container).await.unwrap_err().to_string();
     assert!(text.contains("503"), "{text}");
     tokio::task::block_in_place(|| drop(datapath));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_made_ahead_whose_link_somebody_took_is_waited_for() {
+    let cloud = Cloud::start().await;
+    let pool = PoolSettings { min: 1, ..PoolSettings::default() };
+    let settings = Settings { port_pool: pool, ..waiting(Duration::from_millis(800)) };
+    let host = cloud.host_with("one", cloud.neutron.clone(), settings);
+    let datapath = cloud.controller.start_datapath().unwrap();
+    let pools = host.network(&id('a'), &["10.0.0.0/24"]).await;
+    host.core.pool_settled(1).await;
+    // From now on nobody notices that a link is gone, so that ACTIVE means the old one.
+    tokio::task::block_in_place(|| drop(datapath));
+    let tap = tap_name(cloud.ports().await[0].id);
+    Socket::open().unwrap().delete_link(&tap).unwrap();
+    let address = host.address(&pools[0], None).await.unwrap();
+    let error = host.core.create_endpoint(endpoint(&id('a'), &id('b'), Some(address), None)).await.unwrap_err().to_string();
+    assert!(error.contains("before the container had its interface"), "{error}");
 }
