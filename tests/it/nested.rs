@@ -5,7 +5,7 @@ use std::{net::UdpSocket, sync::Arc, time::Duration};
 
 use kuryr::{
     config::PortDriver,
-    core::{PoolSettings, Settings, request::DockerId},
+    core::{Kind, PoolSettings, Settings, request::DockerId},
     mac::MacAddr,
     netlink::{Socket, Veth, netns},
     openstack::{Network, Port, Subnet},
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     daemon::Daemon,
-    host::{Cloud, Host, Plan, Trouble, core_settings, endpoint, id, options},
+    host::{Cloud, Host, Plan, Trouble, core_settings, endpoint, id, now, options},
 };
 
 const RANGE: &str = "10.0.0.0/24";
@@ -90,6 +90,24 @@ fn plan() -> Plan<'static> {
 
 fn macvlans() -> usize {
     Socket::open().unwrap().links().unwrap().iter().filter(|link| link.kind == "macvlan").count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_macvlan_that_no_container_came_for_is_taken_back() {
+    let machine = Machine::start().await;
+    let host = machine.host("one");
+    let pools = host.create(&id('a'), &plan()).await.unwrap();
+    let joined = host.run(&id('a'), &id('b'), &pools[0]).await;
+    let pairs = machine.pairs().await;
+    let address = host.address(&pools[0], None).await.unwrap();
+    host.core.create_endpoint(endpoint(&id('a'), &id('c'), Some(address), None)).await.unwrap();
+    host.core.backlog_settled().await;
+    assert_eq!((macvlans(), machine.pairs().await.len()), (2, pairs.len() + 1));
+    host.collect(now()).await;
+    assert_eq!(host.collect(now() + 700).await, [(Kind::Endpoint, id('c').to_string())]);
+    host.core.backlog_settled().await;
+    assert_eq!((macvlans(), machine.pairs().await), (1, pairs));
+    host.remove_container(&id('a'), &id('b'), &pools[0], joined).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
