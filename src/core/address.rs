@@ -333,7 +333,8 @@ impl Core {
                 let mut state = self.state();
                 let Some((task, port)) = state.retiring(subnet.pool, ip).map(|(task, port)| (task, port.clone())) else { return Ok(false) };
                 let is_as_it_was = !self.settings.vif_plugging_is_fatal && !state.going.contains(&port.id) && !port.pooled;
-                if !is_as_it_was && let Some(retry) = state.retries.get_mut(&task) {
+                let first = state.first_task(port.id).unwrap_or(task);
+                if !is_as_it_was && let Some(retry) = state.retries.get_mut(&first) {
                     match tried {
                         None => {
                             tried = Some(retry.attempts);

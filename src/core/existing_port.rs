@@ -130,8 +130,7 @@ impl Core {
             let settled = self.backlog.notified();
             {
                 let state = self.state();
-                let pending = |id: &u64| !state.retries.contains_key(id);
-                let leaving = state.tasks.iter().any(|(id, task)| task.work.key() == port && pending(id));
+                let leaving = state.first_task(port).is_some_and(|task| !state.retries.contains_key(&task));
                 if state.ports.contains_key(&port) || !leaving {
                     return waited;
                 }

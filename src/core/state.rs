@@ -246,6 +246,16 @@ impl State {
         self.tasks.values().any(|task| its(&task.work))
     }
 
+    /// The task on an object that its others wait for, which they do also while it fails.
+    pub fn first_task(&self, key: Uuid) -> Option<u64> {
+        self.tasks.values().find(|task| task.work.key() == key).map(|task| task.id)
+    }
+
+    /// Objects with a task that has failed and waits for its next try, and its others with it.
+    pub fn stuck(&self) -> HashSet<Uuid> {
+        self.retries.keys().filter_map(|id| self.tasks.get(id)).map(|task| task.work.key()).collect()
+    }
+
     /// Entries that call off the tasks on a port which nobody has begun.
     pub fn call_off_port(&self, port: Uuid) -> Vec<Entry> {
         if self.busy.contains(&port) {

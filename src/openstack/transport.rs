@@ -79,7 +79,7 @@ impl Transport {
     /// Sends the request; `path` is what the log calls it.
     pub async fn send(&self, request: RequestBuilder, path: &str, purpose: &Purpose<'_>) -> Result<Answer, Error> {
         let request = request.build().map_err(|error| self.failed(Failure::from(error), purpose))?;
-        let (mut attempts, mut broken) = (0, false);
+        let (mut attempts, mut broken) = (0, None);
         loop {
             attempts += 1;
             // A body of bytes can always be copied; without a copy this attempt is the last one.
@@ -88,12 +88,18 @@ impl Transport {
             };
             match self.attempt(copy, path, purpose).await {
                 // The server may close a kept connection in the moment in which we write to it.
-                Err(Failure::Http(error)) if purpose.repeatable && !broken && is_broken(&error) => broken = true,
+                Err(Failure::Http(error)) if purpose.repeatable && broken.is_none() && is_broken(&error) => {
+                    broken = Some(Failure::Http(error))
+                }
                 Ok(answer) => match answer.wait(purpose.repeatable) {
                     Some(wait) if attempts < ATTEMPTS && Instant::now() + wait < purpose.deadline => sleep(wait).await,
                     _ => return Ok(answer),
                 },
-                Err(failure) => return Err(self.failed(failure, purpose)),
+                // A change whose connection broke may have been made, whatever became of the repeat.
+                Err(failure) => {
+                    let first = broken.filter(|_| request.method() != Method::GET);
+                    return Err(self.failed(first.unwrap_or(failure), purpose));
+                }
             }
         }
     }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpListener,
+    sync::Notify,
 };
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
@@ -39,6 +40,8 @@ pub enum Does {
     Floods,
     /// Nothing.
     Hangs,
+    /// It ends the connection, and nobody listens any more.
+    Leaves,
 }
 
 /// A JSON answer with a request id.
@@ -68,10 +71,14 @@ impl Stage {
         let base = format!("{scheme}://localhost:{}", listener.local_addr().unwrap().port());
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (play, stage) = (Arc::new(play), Self { base: base.clone(), asked: Arc::clone(&asked) });
+        let exit = Exit::default();
         tokio::spawn(async move {
             for connection in 0.. {
-                let (stream, _) = listener.accept().await.unwrap();
-                let (tls, play, base, asked) = (tls.clone(), Arc::clone(&play), base.clone(), Arc::clone(&asked));
+                let stream = tokio::select! {
+                    accepted = listener.accept() => accepted.unwrap().0,
+                    () = exit.wanted.notified() => break,
+                };
+                let (tls, play, base, asked, exit) = (tls.clone(), Arc::clone(&play), base.clone(), Arc::clone(&asked), exit.clone());
                 tokio::spawn(async move {
                     let play = |request: &Asked| {
                         asked.lock().unwrap().push(request.clone());
@@ -80,13 +87,15 @@ impl Stage {
                     match tls {
                         // A client that refuses the certificate is what some tests want.
                         Some(tls) => match tls.accept(stream).await {
-                            Ok(stream) => perform(stream, connection, play).await,
+                            Ok(stream) => perform(stream, connection, play, &exit).await,
                             Err(_) => None,
                         },
-                        None => perform(stream, connection, play).await,
+                        None => perform(stream, connection, play, &exit).await,
                     }
                 });
             }
+            drop(listener);
+            exit.done.notify_one();
         });
         stage
     }
@@ -118,7 +127,19 @@ pub fn token(base: &str, text: &str, seconds: u64) -> Does {
     Does::Answers(201, vec![("x-subject-token", text.to_owned())], body.to_string())
 }
 
-async fn perform(mut stream: impl AsyncRead + AsyncWrite + Unpin, connection: usize, play: impl Fn(&Asked) -> Does) -> Option<()> {
+/// How a connection has the server leave.
+#[derive(Clone, Default)]
+struct Exit {
+    wanted: Arc<Notify>,
+    done: Arc<Notify>,
+}
+
+async fn perform(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    connection: usize,
+    play: impl Fn(&Asked) -> Does,
+    exit: &Exit,
+) -> Option<()> {
     let mut read = Vec::new();
     loop {
         let asked = request(&mut stream, &mut read, connection).await?;
@@ -141,6 +162,11 @@ async fn perform(mut stream: impl AsyncRead + AsyncWrite + Unpin, connection: us
                 }
             }
             Does::Hangs => std::future::pending().await,
+            Does::Leaves => {
+                exit.wanted.notify_one();
+                exit.done.notified().await;
+                return None;
+            }
         }
     }
 }

@@ -267,6 +267,23 @@ async fn a_connection_dropped_half_way_is_named_after_one_more_try() {
     assert!(matches!(error, Error::Broken { service: "Keystone", .. }), "{error}");
 }
 
+/// Such as a removal by a server that ends while it works on it.
+#[tokio::test]
+async fn a_change_whose_repeat_finds_nobody_may_have_been_made() {
+    let calls = AtomicU64::new(0);
+    let leaving = move |_: &Asked| match calls.fetch_add(1, Ordering::SeqCst) {
+        0 => answers(200, serde_json::from_str(NO_NETWORKS).unwrap()),
+        _ => Does::Leaves,
+    };
+    let stage = neutron(leaving).await;
+    let client = stage.client(&[]);
+    client.list::<Network>(&[]).await.unwrap();
+    let error = client.delete::<Network>(uuid::Uuid::nil()).await.unwrap_err();
+    assert!(matches!(error, Error::Broken { .. }) && error.leaves_open(), "{error}");
+    let error = client.list::<Network>(&[]).await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+}
+
 /// Refuses this often with this status and `Retry-After`, then does as it is asked.
 async fn busy(times: u64, status: u16, wait: &'static str) -> Stage {
     let calls = AtomicU64::new(0);

@@ -1,12 +1,20 @@
 //! A container that comes back with its address (`--ip`) while the port of its life before is still to be removed.
 
+use std::time::Duration;
+
 use kuryr::{
+    binding,
     core::{PoolSettings, Settings, request::PoolGrant},
     openstack::Port,
 };
 use serde_json::json;
+use tempfile::TempDir;
+use tokio::time::timeout;
 
-use crate::host::{Cloud, Host, Trouble, core_settings, endpoint, id};
+use crate::{
+    host::{Cloud, Host, Trouble, core_settings, endpoint, id},
+    script,
+};
 
 const WANTED: &str = "10.0.0.7";
 /// What a load balancer says when it finds no Neutron.
@@ -72,6 +80,32 @@ async fn a_port_whose_removal_neutron_has_refused_is_given_again() {
     comes_back(&host, &pool).await;
     expect_its_port(&cloud, &host).await;
     assert_eq!(cloud.ports().await[0].id, before);
+}
+
+/// What cannot be unplugged is not removed, and whoever wants its address is told so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_cannot_be_unplugged_holds_no_start_up() {
+    let cloud = Cloud::start().await;
+    cloud.trouble("POST", "/ports", Trouble::Reworded(r#""binding:vif_type":"bridge""#, r#""binding:vif_type":"midonet""#));
+    let directory = TempDir::new().unwrap();
+    let begun = directory.path().join("begun");
+    let script = format!("#!/bin/sh\n[ $1 = bind ] || {{ touch {}; sleep 1000; }}\n", begun.display());
+    let binding = || binding::Settings { deadline: Duration::from_secs(3), ..script::settings(directory.path(), "midonet", &script) };
+    let start = || cloud.host_with("one", cloud.client(), Settings { binding: binding(), ..core_settings() });
+    let host = start();
+    let pools = host.network(&id('a'), &["10.0.0.0/24"]).await;
+    let address = host.address(&pools[0], Some(WANTED)).await.unwrap();
+    host.core.create_endpoint(endpoint(&id('a'), &id('b'), Some(address), None)).await.unwrap();
+    host.core.backlog_settled().await;
+    host.core.delete_endpoint(&id('a'), &id('b')).await.unwrap();
+    cloud.until(async || begun.exists()).await;
+    host.core.release_address(&pools[0].id.to_string(), address.addr()).await.unwrap();
+    host.crash().await;
+    let host = start();
+    assert_eq!(host.core.counts().tasks, 2, "to unplug the port, and to remove it");
+    let refused = timeout(Duration::from_secs(60), host.address(&pools[0], Some(WANTED))).await.expect("it waits for ever");
+    assert!(refused.unwrap_err().to_string().contains(WANTED));
+    assert_eq!(cloud.ports().await.len(), 1);
 }
 
 /// Where a start waits for its port to be ACTIVE it never gets one back; see `port_pool`.

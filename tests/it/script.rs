@@ -33,7 +33,7 @@ fn vif(vif_type: &str) -> Vif {
     }
 }
 
-fn settings(directory: &Path, vif_type: &str, script: &str) -> Settings {
+pub fn settings(directory: &Path, vif_type: &str, script: &str) -> Settings {
     let path = directory.join(vif_type);
     fs::write(&path, script).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();

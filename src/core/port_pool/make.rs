@@ -152,8 +152,9 @@ impl Core {
     async fn removals_settled(&self, network: &Network, all: bool) -> bool {
         let pending = |core: &Self| {
             let state = core.state();
+            let stuck = state.stuck();
             let removal = |work: &Work| matches!(work, Work::RetirePort(port) if all || port.network == network.id);
-            state.tasks.values().any(|task| removal(&task.work) && !state.retries.contains_key(&task.id))
+            state.tasks.values().any(|task| removal(&task.work) && !stuck.contains(&task.work.key()))
         };
         let mut waited = false;
         loop {
